@@ -1,0 +1,1 @@
+"""Exploration without a test file: ``check`` and its findings."""

@@ -1,0 +1,1 @@
+"""What must hold whatever a pass does, one oracle a file."""

@@ -1,0 +1,1 @@
+"""Hypothesis strategies: near misses, programs, inputs."""
