@@ -12,9 +12,8 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "T": "specs", "Dim": "specs", "Same": "specs", "TensorSpec": "specs",
-    "graph_text": "graph_text", "parse_graph": "graph_parse", "graph_diff": "graph_diff",
-    "register_target": "targets",
-    "Example": "examples", "capture": "capture",
+    "graph_text": "text.printer", "parse_graph": "text.parser", "graph_diff": "text.diff",
+    "register_target": "text.targets", "Example": "examples",
     "as_pass": "execution", "run_pass": "execution", "pass_execution_and_save": "execution",
     "judge": "oracles.judge",
     "near": "strategies.near", "programs": "strategies.programs", "inputs": "strategies.inputs",
