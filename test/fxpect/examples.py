@@ -1,0 +1,166 @@
+"""A test case: one graph, the inputs it is given, and how it came about."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import hashlib
+from typing import Any
+
+import torch
+
+from fxpect.errors import SpecError
+from fxpect.specs import Dim, Same, TensorSpec, spec_of
+from fxpect.text.parser import parse_graph
+from fxpect.text.printer import graph_text
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Example:
+    """One graph with its inputs, standing in the place of a model and its inputs in every verb.
+
+    ``graph_module`` stays pristine: a pass is only ever given ``build()``. ``inputs`` has one entry
+    per placeholder, in order: a ``TensorSpec``, ``Same(i)`` (the very tensor of input i), a ``Dim``
+    (that size as an int), a real tensor, or any other constant. ``sizes`` gives each named dim the
+    value it was captured with. ``edits`` names the steps from the innocent model, oldest first;
+    ``outside`` says that they left the contract of the capture's stage.
+    """
+
+    graph_module: torch.fx.GraphModule
+    inputs: tuple[Any, ...]
+    capture: str = "export"
+    sizes: dict[str, int] = dataclasses.field(default_factory=dict)
+    edits: tuple[str, ...] = ()
+    exported: torch.export.ExportedProgram | None = None
+    outside: bool = False
+
+    @classmethod
+    def from_text(cls, text: str, *inputs: Any, capture: str = "export", **fields: Any) -> Example:
+        """Return the example that a stored text and its input specs describe."""
+        meta_key = "example_value" if capture == "dynamo" else "val"
+        return cls(parse_graph(text, meta_key=meta_key), inputs, capture, **fields)
+
+    @functools.cached_property
+    def text(self) -> str:
+        """The canonical text of the graph."""
+        return graph_text(self.graph_module)
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Ten hex digits that name the text, the inputs and the capture."""
+        recipe = "\n".join([self.text, *map(repr, self.portable().inputs), self.capture])
+        return hashlib.sha256(recipe.encode()).hexdigest()[:10]
+
+    @property
+    def meta_key(self) -> str:
+        """The metadata entry that passes of this stage read: "example_value" or "val"."""
+        return "example_value" if self.capture == "dynamo" else "val"
+
+    @property
+    def placeholders(self) -> list[torch.fx.Node]:
+        """The graph's placeholders, one per input."""
+        return self.graph_module.graph.find_nodes(op="placeholder")
+
+    def build(self) -> torch.fx.GraphModule:
+        """Return a fresh module: metadata copied, parameters, buffers and submodules its own."""
+        return copy_graph_module(self.graph_module)
+
+    def realize(self, *, sizes: dict[str, int] | None = None, seed: int = 0,
+                device: torch.device | str | None = None) -> list[Any]:
+        """Return fresh arguments, one per placeholder; equal calls return equal values.
+
+        ``sizes`` overrides named dims. Raises ``SpecError`` when ``Same(i)`` does not point backwards.
+        """
+        sizes = {**self.sizes, **(sizes or {})}
+        args: list[Any] = []
+        for i, spec in enumerate(self.inputs):
+            args.append(_realize(spec, args, sizes, 1000 * seed + i, device))
+        return args
+
+    def portable(self) -> Example:
+        """Return the same example with every real tensor described by a spec."""
+        if not any(isinstance(spec, torch.Tensor) for spec in self.inputs):
+            return self
+        return self.replace(inputs=tuple(spec_of(spec) if isinstance(spec, torch.Tensor) else spec
+                                         for spec in self.inputs))
+
+    def replace(self, **fields: Any) -> Example:
+        """Return a copy with these fields changed."""
+        return dataclasses.replace(self, **fields)
+
+    def __repr__(self) -> str:
+        edits = f" after {', '.join(self.edits)}" if self.edits else ""
+        names = [node.target for node in self.placeholders]
+        inputs = ", ".join(f"{n}={short(v)}" for n, v in zip(names, self.inputs, strict=False))
+        return f"Example[{self.capture}]({inputs}){edits}\n{self.text}"
+
+
+def short(value: Any) -> str:
+    """Return a short name for an input: a real tensor is shown as its spec."""
+    return repr(spec_of(value) if isinstance(value, torch.Tensor) else value)
+
+
+def copy_tensor(tensor: torch.Tensor, device: torch.device | str | None = None) -> torch.Tensor:
+    """Return a leaf with the same values, strides and ``requires_grad``, in storage of its own."""
+    detached = tensor.detach()
+    if device is not None:
+        detached = detached.to(device)
+    if any(stride == 0 for stride in detached.stride()) or not detached.is_contiguous():
+        extent = 1 + sum((n - 1) * s for n, s in zip(detached.size(), detached.stride(), strict=True))
+        base = detached.as_strided((max(extent, 0),) if detached.numel() else (0,), (1,)).clone()
+        clone = base.as_strided(detached.size(), detached.stride())
+    else:
+        clone = detached.clone()
+    return clone.requires_grad_(tensor.requires_grad)
+
+
+def copy_graph_module(gm: torch.fx.GraphModule) -> torch.fx.GraphModule:
+    """Return a copy that shares nothing a pass could write to: graph, metadata dicts, attributes."""
+    graph = torch.fx.Graph(tracer_cls=getattr(gm.graph, "_tracer_cls", None))
+    mapping: dict[torch.fx.Node, torch.fx.Node] = {}
+    graph.graph_copy(gm.graph, mapping)
+    old_output = gm.graph.output_node()
+    new_output = graph.output(torch.fx.map_arg(old_output.args[0], mapping.__getitem__))
+    new_output.meta = dict(old_output.meta)
+    graph._codegen = copy.copy(gm.graph._codegen)
+    memo: dict[int, Any] = {}
+    attributes = {}
+    for node in gm.graph.nodes:
+        if node.op in ("get_attr", "call_module") and node.target not in attributes:
+            attributes[node.target] = _copy_attribute(_attribute(gm, node.target), memo)
+    clone = torch.fx.GraphModule(attributes, graph, gm.__class__.__name__)
+    clone.training = gm.training
+    clone.meta = dict(getattr(gm, "meta", {}))
+    return clone
+
+
+def _attribute(gm: torch.nn.Module, path: str) -> Any:
+    return functools.reduce(getattr, path.split("."), gm)
+
+
+def _copy_attribute(value: Any, memo: dict[int, Any]) -> Any:
+    if id(value) not in memo:
+        if isinstance(value, torch.fx.GraphModule):
+            memo[id(value)] = copy_graph_module(value)
+        elif isinstance(value, torch.nn.Parameter):
+            memo[id(value)] = torch.nn.Parameter(copy_tensor(value), value.requires_grad)
+        elif isinstance(value, torch.Tensor):
+            memo[id(value)] = copy_tensor(value)
+        else:
+            return copy.deepcopy(value, memo)
+    return memo[id(value)]
+
+
+def _realize(spec: Any, args: list[Any], sizes: dict[str, int], seed: int, device: Any) -> Any:
+    if isinstance(spec, TensorSpec):
+        return spec.example(sizes, seed=seed, device=device or "cpu")
+    if isinstance(spec, Same):
+        if not 0 <= spec.index < len(args):
+            raise SpecError(f"input {len(args)}: {spec!r} must name an earlier input")
+        return args[spec.index]
+    if isinstance(spec, Dim):
+        return sizes[spec.name]
+    if isinstance(spec, torch.Tensor):
+        return copy_tensor(spec, device)
+    return spec
