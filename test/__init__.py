@@ -1,0 +1,5 @@
+"""Every suite of the project; ``python -m unittest`` at the repository root runs them all."""
+
+from fxpect.loading import suite
+
+load_tests = suite(__name__, __file__, "dynamo", "quality", "unit")

@@ -1,0 +1,5 @@
+"""Tests of the library, one file per library module."""
+
+from fxpect.loading import suite
+
+load_tests = suite(__name__, __file__)
