@@ -23,8 +23,9 @@ class Example:
     ``graph_module`` stays pristine: a pass is only ever given ``build()``. ``inputs`` has one entry
     per placeholder, in order: a ``TensorSpec``, ``Same(i)`` (the very tensor of input i), a ``Dim``
     (that size as an int), a real tensor, or any other constant. ``sizes`` gives each named dim the
-    value it was captured with. ``edits`` names the steps from the innocent model, oldest first;
-    ``outside`` says that they left the contract of the capture's stage.
+    value it was captured with. ``edits`` names the steps from the innocent model, oldest first, ``triggers``
+    the same steps without the numbers in them, ``path`` the steps as objects; ``outside`` says that they left the contract of the capture's
+    stage.
     """
 
     graph_module: torch.fx.GraphModule
@@ -32,8 +33,10 @@ class Example:
     capture: str = "export"
     sizes: dict[str, int] = dataclasses.field(default_factory=dict)
     edits: tuple[str, ...] = ()
+    triggers: tuple[str, ...] = ()
     exported: torch.export.ExportedProgram | None = None
     outside: bool = False
+    path: tuple[Any, ...] = ()
 
     @classmethod
     def from_text(cls, text: str, *inputs: Any, capture: str = "export", **fields: Any) -> Example:
@@ -158,7 +161,7 @@ def _realize(spec: Any, args: list[Any], sizes: dict[str, int], seed: int, devic
     if isinstance(spec, Same):
         if not 0 <= spec.index < len(args):
             raise SpecError(f"input {len(args)}: {spec!r} must name an earlier input")
-        return args[spec.index]
+        return spec.alias(args[spec.index])
     if isinstance(spec, Dim):
         return sizes[spec.name]
     if isinstance(spec, torch.Tensor):

@@ -1,0 +1,237 @@
+"""``check``: explore the neighbourhood of an innocent example and report each distinct finding once."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from fxpect.campaign.finding import Finding, inputs_text
+from fxpect.campaign.reduction import reduce
+from fxpect.campaign.script import standalone_script
+from fxpect.capture import capture as capture_model
+from fxpect.errors import CaptureError, CheckFailure
+from fxpect.examples import Example
+from fxpect.execution import as_pass
+from fxpect.oracles.judge import Result, judge
+from fxpect.strategies.draft import Edit, Inapplicable
+from fxpect.strategies.near import edits, round_robin, step
+
+DEFAULT_EXAMPLES = 3000
+# Where the pass is not told which graph it wants, the first of these on which it rewrites is taken.
+CAPTURE_ORDER = ("export", "dynamo", "aten", "symbolic", "make_fx", "joint")
+
+
+@dataclasses.dataclass
+class Tally:
+    """What a check did: examples judged, thrown away because the graph before does not run, and rewritten."""
+
+    judged: int = 0
+    discarded: int = 0
+    untyped: int = 0
+    fired: int = 0
+    seconds: float = 0.0
+
+
+def check(pass_: Any, model: Any, *inputs: Any, capture: str | None = None, examples: int | None = None,
+          seconds: float | None = None, seed: int = 0, dynamic: bool = True, frozen: bool = False,
+          directions: tuple[str, ...] | None = None, device: Any = None, judge_options: dict[str, Any] | None = None,
+          progress: Callable[[Tally], None] | None = None, tally: Tally | None = None) -> list[Finding]:
+    """Explore from an innocent example and return the distinct findings, those nearest to it first.
+
+    ``examples`` bounds how many are judged (default 3000), ``seconds`` stops earlier. Equal arguments
+    give equal findings as long as ``seconds`` does not cut in. ``dynamic`` also starts from the same
+    model captured with dynamic shapes. Raises ``CaptureError`` when the model cannot be captured.
+    """
+    search = _Search(as_pass(pass_), seed, examples or DEFAULT_EXAMPLES, seconds, directions,
+                     {"device": device, **(judge_options or {})}, progress, tally or Tally())
+    for base in _bases(search.pass_, model, inputs, capture, dynamic, frozen):
+        search.add_base(base)
+    search.explore()
+    return search.findings()
+
+
+def _bases(pass_: Any, model: Any, inputs: tuple, capture: str | None, dynamic: bool, frozen: bool) -> list[Example]:
+    options = {"frozen": True} if frozen else {}
+    names = (capture,) if capture else CAPTURE_ORDER
+    bases: list[Example] = []
+    for name in names:
+        try:
+            base = capture_model(model, inputs, capture=name, **options).portable()
+        except CaptureError:
+            if capture:
+                raise
+            continue
+        bases = [base]
+        if capture or _fires(pass_, base):
+            break
+    if not bases:
+        raise CaptureError(f"no capture of {', '.join(names)} takes this model")
+    if dynamic and not isinstance(model, Example):
+        try:
+            bases.append(capture_model(model, inputs, capture=bases[0].capture, dynamic=True, **options).portable())
+        except Exception:  # a model that only works at one size has no dynamic neighbourhood
+            pass
+    return bases
+
+
+def _fires(pass_: Any, example: Example) -> bool:
+    result = judge(pass_, example, first=True)
+    return bool(result.failures) or (result.execution is not None and result.execution.changed)
+
+
+class _Search:
+    """The state of one check: the pool of examples that hold, the failures met, the budget."""
+
+    def __init__(self, pass_: Any, seed: int, budget: int, seconds: float | None, directions: tuple[str, ...] | None,
+                 judge_options: dict[str, Any], progress: Callable[[Tally], None] | None, tally: Tally):
+        self.pass_ = pass_
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.budget = budget
+        self.deadline = None if seconds is None else time.monotonic() + seconds
+        self.directions = directions
+        self.judge_options = judge_options
+        self.progress = progress
+        self.tally = tally
+        self.started = time.monotonic()
+        self.bases: list[Example] = []
+        self.pool: list[tuple[Example, bool]] = []
+        self.seen: set[str] = set()
+        self.met: dict[str, tuple[Example, CheckFailure, int]] = {}
+
+    def add_base(self, base: Example) -> None:
+        """Judge an innocent example; it joins the pool when it holds."""
+        self.bases.append(base)
+        self._try(base, "innocent")
+
+    def explore(self) -> None:
+        """Take every single edit in turn, up to two thirds of the budget, then edits of what still fires."""
+        singles = [self._singles(base) for base in self.bases]
+        share = [2 * self.budget // 3, self.budget]
+        self._drain(singles, share[0])
+        self._random_walks()
+
+    def findings(self) -> list[Finding]:
+        """Return the findings, made small, nearest to the innocent example first; equal ones merged."""
+        found: dict[str, Finding] = {}
+        order = sorted(self.met.values(), key=lambda item: (len(item[0].edits), item[0].edits))
+        for example, failure, count in order:
+            finding = self._finding(example, failure, count)
+            if finding.cause in found:
+                old = found[finding.cause]
+                found[finding.cause] = dataclasses.replace(old, seen=old.seen + count)
+            else:
+                found[finding.cause] = finding
+        self.tally.seconds = time.monotonic() - self.started
+        return list(found.values())
+
+    # ------------------------------------------------------------------ exploring
+
+    def _singles(self, base: Example) -> Iterator[tuple[Example, Edit]]:
+        for edit in round_robin(edits(base, self.directions), self.rng):
+            yield base, edit
+
+    def _drain(self, queues: list[Iterator[tuple[Example, Edit]]], limit: int) -> None:
+        """Alternate between the starts; the first, the static one, gets three turns for each of the others."""
+        queues = list(queues)
+        while queues and self._open(limit):
+            for i, queue in enumerate(list(queues)):
+                for _ in range(3 if i == 0 else 1):
+                    item = next(queue, None)
+                    if item is None:
+                        if queue in queues:
+                            queues.remove(queue)
+                        break
+                    if not self._open(limit):
+                        return
+                    self._edit(*item)
+
+    def _random_walks(self) -> None:
+        misses = 0
+        while self._open(self.budget) and self.pool and misses < 200:
+            firing = [example for example, fired in self.pool if fired]
+            candidates = firing if firing and self.rng.random() < 0.9 else [example for example, _ in self.pool]
+            base = candidates[self.rng.randrange(len(candidates))]
+            names = list(self.directions or edits.__globals__["DIRECTIONS"])
+            name = names[self.rng.randrange(len(names))]
+            offered = edits(base, (name,))[name]
+            if not offered:
+                misses += 1
+                continue
+            for _ in range(3):
+                misses = 0 if self._edit(base, offered[self.rng.randrange(len(offered))]) else misses + 1
+
+    def _open(self, limit: int) -> bool:
+        if self.progress is not None:
+            self.progress(self.tally)
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            return False
+        return self.tally.judged < limit
+
+    def _edit(self, base: Example, edit: Edit) -> bool:
+        try:
+            example = step(base, edit)
+        except Inapplicable:
+            self.tally.untyped += 1
+            return False
+        return self._try(example, edit.trigger)
+
+    def _try(self, example: Example, trigger: str) -> bool:
+        """Judge one example; returns False for one that was met before or does not run."""
+        print_ = fingerprint(example)
+        if print_ in self.seen:
+            return False
+        self.seen.add(print_)
+        result = self._judge(example)
+        if result.discarded:
+            self.tally.discarded += 1
+            return False
+        self.tally.judged += 1
+        fired = result.execution is not None and result.execution.changed
+        self.tally.fired += fired
+        for failure in result.failures:
+            label = f"{failure.cause} | {trigger}"
+            old = self.met.get(label)
+            if old is None:
+                self.met[label] = (example, failure, 1)
+            else:
+                self.met[label] = (*old[:2], old[2] + 1)
+        if not result.failures:
+            self.pool.append((example, fired))
+        return True
+
+    def _judge(self, example: Example) -> Result:
+        return judge(self.pass_, example, seed=self.seed, **self.judge_options)
+
+    # ------------------------------------------------------------------ reporting
+
+    def _finding(self, example: Example, failure: CheckFailure, count: int) -> Finding:
+        small, failure = reduce(example, failure, self.bases, self._judge)
+        result = self._judge(small)
+        after = ""
+        if result.execution is not None:
+            after = result.execution.after_text
+        cause = cause_of(small, failure)
+        return Finding(
+            oracle=failure.oracle, pass_name=self.pass_.name, before=small.text, after=after,
+            inputs=inputs_text(small), message=failure.message, cause=cause,
+            script=standalone_script(self.pass_, small, failure, seed=self.seed), edits=len(small.edits),
+            steps=small.edits, example=small, failure=failure, seed=self.seed, seen=count)
+
+
+def cause_of(example: Example, failure: CheckFailure) -> str:
+    """Return the label under which findings are counted as one: what failed, and which kind of step led there."""
+    if failure.oracle == "crash":
+        return str(failure.cause)
+    return f"{failure.cause} | {' + '.join(sorted(example.triggers))}"
+
+
+def fingerprint(example: Example) -> str:
+    """Return a cheap text that tells two examples apart: the graph as it stands, and the inputs."""
+    inputs = ", ".join(repr(v) if not isinstance(v, torch.Tensor) else f"tensor{tuple(v.shape)}" for v in example.inputs)
+    return f"{example.capture}\n{example.graph_module.graph}\n{inputs}"

@@ -1,0 +1,63 @@
+"""A finding: one way in which a pass breaks what must hold, made small, with all that a report needs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from fxpect.errors import CheckFailure
+from fxpect.examples import Example, short
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Finding:
+    """One distinct failure of a pass.
+
+    ``before`` and ``after`` are canonical graph texts (``after`` is empty when the pass raised),
+    ``inputs`` the input specs as text, ``cause`` the label under which equal findings were counted as one,
+    ``script`` a stand-alone program that exits 1 while the failure is there, ``edits`` how many steps lie
+    between the innocent example and this one, ``steps`` what they were, ``seen`` how many explored
+    examples had this cause.
+    """
+
+    oracle: str
+    pass_name: str
+    before: str
+    after: str
+    inputs: str
+    message: str
+    cause: str
+    script: str
+    edits: int
+    steps: tuple[str, ...]
+    example: Example
+    failure: CheckFailure
+    seed: int = 0
+    seen: int = 1
+
+    def example_inputs(self) -> list[Any]:
+        """Return fresh real arguments, one per placeholder of ``before``."""
+        return self.example.realize(seed=self.seed)
+
+    def pin(self) -> str:
+        """Return the line that stores this case in a test class."""
+        specs = ", ".join(short(value) for value in self.example.inputs)
+        return f"self.assertPreserves({self.pass_name.split('.')[-1]}, TEXT, {specs}, capture={self.example.capture!r})"
+
+    def __str__(self) -> str:
+        steps = "; ".join(self.steps) or "the innocent example itself"
+        lines = [f"{self.pass_name} breaks {self.oracle}: {self.message}", f"  steps: {steps}", f"  inputs: {self.inputs}",
+                 "  before:", _indented(self.before)]
+        if self.after:
+            lines += ["  after:", _indented(self.after)]
+        return "\n".join(lines)
+
+
+def inputs_text(example: Example) -> str:
+    """Return the inputs as one line: ``x=f32[2, 8], y=f32[2, 2]``."""
+    return ", ".join(f"{node.target}={short(value)}" for node, value in
+                     zip(example.placeholders, example.inputs, strict=False))
+
+
+def _indented(text: str) -> str:
+    return "\n".join("    " + line for line in text.rstrip().splitlines())

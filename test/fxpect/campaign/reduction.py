@@ -1,0 +1,79 @@
+"""Reduction: the fewest edits, then the smallest graph, that still fail in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from fxpect.errors import CheckFailure
+from fxpect.examples import Example
+from fxpect.oracles.judge import Result
+from fxpect.strategies.directions import operands, structure
+from fxpect.strategies.draft import Draft, Inapplicable
+from fxpect.strategies.near import step
+
+MAX_TRIES = 80
+
+
+def reduce(example: Example, failure: CheckFailure, bases: list[Example],
+           judge: Callable[[Example], Result]) -> tuple[Example, CheckFailure]:
+    """Return a smaller example that fails with the same cause, and its failure.
+
+    First edits are left out one at a time, replayed on the innocent example; then outputs are dropped and
+    operators taken out while the failure stays. What the steps were is kept from the first phase.
+    """
+    tries = 0
+
+    def fails(candidate: Example) -> CheckFailure | None:
+        nonlocal tries
+        tries += 1
+        result = judge(candidate)
+        if result.discarded:
+            return None
+        return next((f for f in result.failures if f.cause == failure.cause), None)
+
+    for candidate in _fewer_edits(example, bases):
+        found = fails(candidate)
+        if found is not None:
+            example, failure = candidate, found
+            break
+    shrunk = True
+    while shrunk and tries < MAX_TRIES:
+        shrunk = False
+        for candidate in _smaller_graphs(example):
+            if tries >= MAX_TRIES:
+                break
+            found = fails(candidate)
+            if found is not None:
+                example, failure, shrunk = candidate, found, True
+                break
+    return example, failure
+
+
+def _fewer_edits(example: Example, bases: list[Example]) -> Iterator[Example]:
+    """Yield the example with one edit alone, then with one edit left out, from each innocent example."""
+    path = example.path
+    if len(path) < 2:
+        return
+    shorter = [(edit,) for edit in path] + [(*path[:i], *path[i + 1:]) for i in range(len(path))]
+    for base in bases:
+        for steps in shorter:
+            try:
+                candidate = base
+                for edit in steps:
+                    candidate = step(candidate, edit)
+            except Inapplicable:
+                continue
+            yield candidate
+
+
+def _smaller_graphs(example: Example) -> Iterator[Example]:
+    draft = Draft(example)
+    for direction in (operands.outputs, structure.removed):
+        for edit in direction(draft):
+            if "dropped" not in edit.what and "removed" not in edit.what:
+                continue
+            try:
+                smaller = step(example, edit)
+            except Inapplicable:
+                continue
+            yield smaller.replace(edits=example.edits, triggers=example.triggers, path=example.path)

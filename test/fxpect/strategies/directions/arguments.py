@@ -1,0 +1,420 @@
+"""Arguments: spelled by keyword or position, defaults said or left out, other values, ``out=``."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from fxpect.strategies.draft import Draft, Edit, Inapplicable
+from fxpect.strategies.signatures import MISSING, Slot, base_name, slots
+
+DIM_NAMES = frozenset({"dim", "dim0", "dim1", "axis", "start_dim", "end_dim", "dims", "source", "destination"})
+NUMPY_NAMES = {"dim": "axis", "keepdim": "keepdims", "input": "x", "other": "x2"}
+DTYPES = (torch.float64, torch.float16, torch.int64, torch.int32, torch.bool, torch.float32)
+WORDS = {"rounding_mode": ("floor", "trunc"), "reduction": ("none", "sum", "mean"), "approximate": ("tanh", "none"),
+         "padding": ("same", "valid"), "mode": ("nearest", "bilinear"), "reduce": ("sum", "mean", "amax"),
+         "indexing": ("ij", "xy"), "padding_mode": ("zeros", "reflect", "border")}
+
+
+def keywords(d: Draft) -> Iterator[Edit]:
+    """Positional arguments handed over by keyword, keywords by position, NumPy's names for them."""
+    for node in d.calls():
+        if node.op == "call_module" or getattr(node.target, "__module__", "") == "_operator":
+            continue
+        bound = slots(node)
+        given = [s for s in bound if s.index is not None]
+        first = 1 if node.op == "call_method" else 0
+        for slot in given[first:]:
+            yield _everywhere(d, node, "keywords", f"{base_name(node.target)}.{slot.param.name} as keyword",
+                              lambda draft, n, i=slot.index: _to_keywords(draft, n, i))
+        for slot in bound:
+            if slot.keyword and not slot.param.keyword_only:
+                yield _everywhere(d, node, "keywords", f"{base_name(node.target)}.{slot.param.name} by position",
+                                  lambda draft, n, name=slot.param.name: _to_position(draft, n, name))
+        if d.functional:
+            continue
+        for slot in bound:
+            other = NUMPY_NAMES.get(slot.param.name)
+            if slot.given and other and node.op == "call_function":
+                yield _everywhere(d, node, "keywords", f"{base_name(node.target)}.{slot.param.name} as {other}=",
+                                  lambda draft, n, name=slot.param.name, to=other: _rename(draft, n, name, to))
+
+
+def defaults(d: Draft) -> Iterator[Edit]:
+    """Defaults spelled out, by keyword and by position; given values left out."""
+    for node in d.calls():
+        bound = slots(node) if node.op != "call_module" else []
+        op = base_name(node.target)
+        for slot in bound:
+            name, default = slot.param.name, slot.param.default
+            if slot.given and default is not MISSING:
+                yield _everywhere(d, node, "defaults", f"{op}.{name} left out",
+                                  lambda draft, n, name=name: _assign(draft, n, name, MISSING))
+            if not slot.given and default is not MISSING and default is not None:
+                for position in (False, True):
+                    yield _everywhere(d, node, "defaults", f"{op}.{name}={default!r} spelled out"
+                                      + (" by position" if position else ""),
+                                      lambda draft, n, name=name, v=default, p=position: _assign(draft, n, name, v, p),
+                                      trigger=f"{op}.{name} spelled out" + (" by position" if position else ""))
+
+
+def values(d: Draft) -> Iterator[Edit]:
+    """Constants changed, given or not: dims, sizes, flags, scalars, dtypes, words, lists, indices."""
+    for node in d.calls():
+        if node.op == "call_module":
+            continue
+        op = base_name(node.target)
+        for slot in slots(node):
+            if slot.param.is_tensor and not isinstance(slot.value, (bool, int, float)):
+                continue
+            for value in _other_values(d, node, slot):
+                for position in (False, True):
+                    if position and (slot.given or slot.param.keyword_only):
+                        continue
+                    suffix = " by position" if position else ""
+                    yield _everywhere(
+                        d, node, "values", f"{op}.{slot.param.name}: {_show(slot.value)} -> {value!r}{suffix}",
+                        lambda draft, n, name=slot.param.name, v=value, p=position: _assign(draft, n, name, v, p),
+                        trigger=f"{op}.{slot.param.name} {_class_of(slot, value)}{suffix}")
+
+
+def together(d: Draft) -> Iterator[Edit]:
+    """One dim changed at every call that names it, so that a pattern still fits along another dim."""
+    named: dict[int, list[tuple[str, str]]] = {}
+    for node in d.calls():
+        for slot in slots(node) if node.op != "call_module" else []:
+            if slot.given and slot.param.name in DIM_NAMES and type(slot.value) is int:
+                named.setdefault(slot.value, []).append((node.name, slot.param.name))
+    rank = max((d.tensor(n).dim() for n in d.tensors()), default=0)
+    for old, places in named.items():
+        for new in range(-rank, rank):
+            if new == old or len(places) < 2:
+                continue
+
+            def apply(draft: Draft, places=places, new=new):
+                for name, param in places:
+                    _assign(draft, draft.node(name), param, new)
+
+            what = "negative" if new < 0 <= old else "positive" if old < 0 <= new else "other"
+            yield Edit("together", f"every dim {old} -> {new}", f"every dim {what}", apply)
+
+
+def sequences(d: Draft) -> Iterator[Edit]:
+    """A tuple where a list stood, and the reverse; a list handed over as separate arguments."""
+    for node in d.calls():
+        if d.functional or node.op == "call_module":
+            continue
+        for i, value in enumerate(node.args):
+            if isinstance(value, (list, tuple)) and node.target is not operator.getitem:
+                flipped = "tuple" if isinstance(value, list) else "list"
+                yield _everywhere(d, node, "sequences", f"{base_name(node.target)} argument {i} as {flipped}",
+                                  lambda draft, n, i=i: _flip_sequence(draft, n, i))
+                if node.op == "call_method" and i == 1 and len(node.args) == 2:
+                    yield _everywhere(d, node, "sequences", f"{base_name(node.target)} list spread",
+                                      lambda draft, n: draft.set_args(n, (n.args[0], *n.args[1])))
+        if node.op == "call_method" and len(node.args) > 2 and all(isinstance(v, int) for v in node.args[1:]):
+            yield _everywhere(d, node, "sequences", f"{base_name(node.target)} list gathered",
+                              lambda draft, n: draft.set_args(n, (n.args[0], tuple(n.args[1:]))))
+
+
+def out_buffer(d: Draft) -> Iterator[Edit]:
+    """A result written into a given buffer (``out=``), which is then what others read, or what is returned."""
+    if d.functional:
+        return
+    for node in d.calls():
+        value = d.tensor(node)
+        if node.op != "call_function" or value is None or "out" in node.kwargs or value.requires_grad:
+            continue
+        if not any(s.overload_name.endswith("out") for s in
+                   torch._C._jit_get_schemas_for_operator(f"aten::{base_name(node.target)}")):
+            continue
+        for read in (False, True):
+            def apply(draft: Draft, name=node.name, read=read):
+                n = draft.node(name)
+                like = draft.tensor(n)
+                assert like is not None
+                from fxpect.specs import spec_of
+
+                buffer = draft.add_input(spec_of(torch.zeros(like.shape, dtype=like.dtype)), "out")
+                n.kwargs = {**n.kwargs, "out": buffer}
+                if read:
+                    n.replace_all_uses_with(buffer, delete_user_cb=lambda user: user is not n)
+                draft.touch(n)
+
+            what = f"{base_name(node.target)} out=" + (", buffer read" if read else "")
+            yield Edit("out", what, what, apply)
+
+
+def equations(d: Draft) -> Iterator[Edit]:
+    """An einsum equation with a subscript renamed into another, outputs permuted, summed or implicit."""
+    for node in d.calls():
+        for i, text in enumerate(node.args):
+            if base_name(node.target) != "einsum" or not isinstance(text, str):
+                continue
+            for new, what in _equation_variants(text):
+                yield Edit("equations", f"einsum {text!r} -> {new!r}", f"einsum {what}",
+                           lambda draft, name=node.name, i=i, new=new:
+                           draft.set_args(draft.node(name), _with(draft.node(name).args, i, new)))
+
+
+# ---------------------------------------------------------------------- helpers
+
+
+def _everywhere(d: Draft, node: Node, direction: str, what: str, change: Any, trigger: str | None = None) -> Edit:
+    """Return the edit at all calls of this target that take it: fusions need their members alike."""
+    twins = [n.name for n in d.calls() if n.target == node.target and n.op == node.op]
+
+    def apply(draft: Draft):
+        change(draft, draft.node(node.name))
+        for name in twins:
+            if name != node.name:
+                try:
+                    change(draft, draft.node(name))
+                except Inapplicable:
+                    continue
+
+    return Edit(direction, what + (f" ({len(twins)} calls)" if len(twins) > 1 else ""), trigger or what, apply)
+
+
+def single_site(d: Draft) -> Iterator[Edit]:
+    """The same changes of constants at one call alone, where several calls have the same target."""
+    for node in d.calls():
+        if node.op == "call_module" or sum(n.target == node.target for n in d.calls()) < 2:
+            continue
+        op = base_name(node.target)
+        for slot in slots(node):
+            if slot.param.is_tensor and not isinstance(slot.value, (bool, int, float)):
+                continue
+            for value in _other_values(d, node, slot):
+                yield Edit("values", f"{node.name}.{slot.param.name}: {_show(slot.value)} -> {value!r}",
+                           f"{op}.{slot.param.name} {_class_of(slot, value)} at one call",
+                           lambda draft, name=node.name, p=slot.param.name, v=value:
+                           _assign(draft, draft.node(name), p, v))
+
+
+def _assign(draft: Draft, node: Node, name: str, value: Any, by_position: bool = False) -> None:
+    """Give a parameter another value where it stands, or leave it out when ``value`` is MISSING."""
+    bound = slots(node)
+    slot = next((s for s in bound if s.param.name == name), None)
+    if slot is None:
+        raise Inapplicable(f"{node.name} has no parameter {name}")
+    args, kwargs = list(node.args), dict(node.kwargs)
+    spread = bound and len(args) > sum(s.index is not None for s in bound)
+    if spread:
+        args = [args[0], tuple(args[1:])]
+    if slot.keyword:
+        kwargs.pop(slot.keyword)
+        if value is not MISSING:
+            kwargs[slot.keyword] = value
+    elif slot.index is not None:
+        if value is not MISSING:
+            args[slot.index] = value
+        else:
+            for later in bound:
+                if later.index is not None and later.index > slot.index:
+                    kwargs[later.param.name] = later.value
+            args = args[:slot.index]
+    elif value is not MISSING:
+        if by_position:
+            if slot.param.keyword_only:
+                raise Inapplicable("keyword only")
+            for earlier in bound:
+                if earlier is slot:
+                    break
+                if earlier.index is None:
+                    filler = kwargs.pop(earlier.keyword) if earlier.keyword else earlier.param.default
+                    if filler is MISSING:
+                        raise Inapplicable("no value before it")
+                    args.append(filler)
+            args.append(value)
+        else:
+            kwargs[name] = value
+    elif value is MISSING:
+        raise Inapplicable("left out already")
+    draft.set_args(node, args, kwargs)
+
+
+def _to_keywords(draft: Draft, node: Node, start: int) -> None:
+    bound = [s for s in slots(node) if s.index is not None]
+    if start >= len(bound) or len(node.args) != len(bound):
+        raise Inapplicable("not that many positional arguments")
+    kwargs = {s.param.name: s.value for s in bound[start:]}
+    draft.set_args(node, node.args[:start], {**kwargs, **node.kwargs})
+
+
+def _to_position(draft: Draft, node: Node, name: str) -> None:
+    slot = next((s for s in slots(node) if s.param.name == name and s.keyword), None)
+    if slot is None:
+        raise Inapplicable("not a keyword here")
+    value = node.kwargs[slot.keyword]
+    node.kwargs = {k: v for k, v in node.kwargs.items() if k != slot.keyword}
+    _assign(draft, node, name, value, by_position=True)
+
+
+def _rename(draft: Draft, node: Node, name: str, to: str) -> None:
+    slot = next((s for s in slots(node) if s.param.name == name and s.given), None)
+    if slot is None or slot.keyword == to:
+        raise Inapplicable("not there")
+    if slot.index is not None:
+        _to_keywords(draft, node, slot.index)
+    draft.set_args(node, node.args, {(to if k == name else k): v for k, v in node.kwargs.items()})
+
+
+def _flip_sequence(draft: Draft, node: Node, i: int) -> None:
+    if i >= len(node.args) or not isinstance(node.args[i], (list, tuple)):
+        raise Inapplicable("no sequence there")
+    value = node.args[i]
+    draft.set_args(node, _with(node.args, i, tuple(value) if isinstance(value, list) else list(value)))
+
+
+def _with(items: Any, i: int, value: Any) -> tuple:
+    return (*items[:i], value, *items[i + 1:])
+
+
+def _show(value: Any) -> str:
+    return "default" if value is MISSING else repr(value)
+
+
+def _class_of(slot: Slot, value: Any) -> str:
+    """Name the kind of change, leaving the numbers out: equal kinds are one cause."""
+    if isinstance(value, bool) or value is None or isinstance(value, (str, torch.dtype)):
+        return f"= {value}"
+    if isinstance(value, int):
+        if slot.param.name in DIM_NAMES:
+            return "negative" if value < 0 else "other dim"
+        return "negative" if value < 0 else "zero" if value == 0 else "other"
+    if isinstance(value, float):
+        return "not finite" if not math.isfinite(value) else "zero" if value == 0 else "float"
+    if isinstance(value, (list, tuple)):
+        flat = [v for v in value if isinstance(v, int)]
+        return "list" + (" with zero" if 0 in flat else "") + (" with negative" if any(v < 0 for v in flat) else "")
+    if isinstance(value, slice):
+        return "slice"
+    return "other"
+
+
+def _other_values(d: Draft, node: Node, slot: Slot) -> Iterator[Any]:
+    value = slot.value if slot.given else slot.param.default
+    if value is MISSING:
+        return
+    kind, name = slot.param.kind.rstrip("?"), slot.param.name
+    seen: list[Any] = [value]
+
+    def fresh(candidates: Any) -> Iterator[Any]:
+        for c in candidates:
+            if not any(type(c) is type(s) and _same(c, s) for s in seen):
+                seen.append(c)
+                yield c
+
+    rank = max((t.dim() for t in map(d.tensor, node.all_input_nodes) if t is not None), default=1)
+    if isinstance(value, bool) or kind == "bool":
+        yield from fresh([not value] if isinstance(value, bool) else [True, False])
+    elif kind == "index" or isinstance(value, slice):
+        yield from fresh(_indices(d, node, value))
+    elif isinstance(value, (list, tuple)) and all(isinstance(v, int) for v in value) or kind.startswith("int["):
+        yield from fresh(_lists(value, rank))
+    elif name in DIM_NAMES and kind == "int":
+        yield from fresh(range(-rank, rank))
+        if slot.param.kind.endswith("?"):
+            yield from fresh([None])
+    elif kind == "int" and isinstance(value, (int, type(None))):
+        v = value or 0
+        yield from fresh([v + 1, v - 1, 0, 1, 2, -1, 2 * v, 3])
+    elif kind in ("float", "Scalar") or isinstance(value, float):
+        v = value if isinstance(value, (int, float)) else 1
+        yield from fresh([2, 0, -v, 0.5, v * 2, v + 1, float(v), 1, 3.0, -0.0, math.inf, math.nan])
+    elif kind == "ScalarType" or isinstance(value, torch.dtype):
+        yield from fresh([*DTYPES, None])
+    elif kind == "str" and name in WORDS or name in WORDS:
+        yield from fresh([*WORDS[name], None])
+    elif kind in ("Tensor",) and isinstance(value, (bool, int, float)):
+        yield from fresh([0, 1, 2, -1, 0.5, float(value), -value, math.inf])
+    elif kind == "MemoryFormat":
+        yield from fresh([torch.contiguous_format, torch.channels_last, torch.preserve_format])
+    elif isinstance(value, (int, float)):
+        yield from fresh([2, 0, -value, 0.5, 1, -1, float(value), math.inf])
+
+
+def _same(a: Any, b: Any) -> bool:
+    return repr(a) == repr(b)
+
+
+def _indices(d: Draft, node: Node, value: Any) -> Iterator[Any]:
+    if isinstance(value, int):
+        yield from (value + 1, value - 1, 0, -1)
+        source = d.val(node.args[0]) if node.args and isinstance(node.args[0], Node) else None
+        if isinstance(source, (list, tuple)):
+            yield value - len(source)
+            yield from range(len(source))
+        elif isinstance(source, torch.Tensor):
+            yield from (slice(None, 1), slice(1, None), slice(None, None, 2), (Ellipsis, 0), None)
+    elif isinstance(value, slice):
+        yield from (slice(None), slice(None, None, 2), slice(1, None), slice(None, -1), slice(0, 0), 0, -1)
+    elif isinstance(value, tuple):
+        for i, part in enumerate(value):
+            if isinstance(part, (int, slice)):
+                for new in _indices(d, node, part):
+                    if not isinstance(new, tuple):
+                        yield (*value[:i], new, *value[i + 1:])
+
+
+def _lists(value: Any, rank: int) -> Iterator[Any]:
+    if isinstance(value, int):
+        yield from ([value], value + 1, 0, 2, (value, value + 1))
+        return
+    items = list(value) if value is not None else [0]
+    build = type(value) if isinstance(value, tuple) else list
+    if len(items) > 1:
+        yield build(reversed(items))
+        yield build([*items[1:], items[0]])
+    for i, item in enumerate(items):
+        if not isinstance(item, int):
+            continue
+        for new in (item - rank if 0 <= item < rank else item + rank, -1, item + 1, item - 1, 0, 1, 2 * item):
+            yield build([*items[:i], new, *items[i + 1:]])
+        if item > 1:
+            yield build([*items[:i], 1, item - 1, *items[i + 1:]])
+        for j, other in enumerate(items):
+            if i != j and isinstance(other, int) and other > 1:
+                moved = list(items)
+                moved[i], moved[j] = item + 1, other - 1
+                yield build(moved)
+        yield build([*items[:i], 0, *items[i:]])
+        yield build([*items[:i], *items[i + 1:]])
+    yield build([*items, 0])
+    yield build([*items, 1])
+    if len(items) > 1:
+        yield build([sum(items)])
+        yield build(sorted(items, reverse=True))
+
+
+def _equation_variants(text: str) -> Iterator[tuple[str, str]]:
+    text = text.replace(" ", "")
+    letters = sorted({c for c in text if c.isalpha()})
+    for a in letters:
+        for b in letters:
+            if a != b:
+                yield text.replace(a, b), "subscript repeated everywhere"
+                for i, c in enumerate(text):
+                    if c == a:
+                        yield text[:i] + b + text[i + 1:], "subscript replaced"
+                swapped = text.translate(str.maketrans({a: b, b: a}))
+                if "->" in text:
+                    left = text.split("->")[0]
+                    yield left + "->" + swapped.split("->")[1], "output permuted"
+    if "->" in text:
+        left, right = text.split("->")
+        yield left, "implicit output"
+        for i in range(len(right)):
+            yield f"{left}->{right[:i]}{right[i + 1:]}", "output summed"
+        parts = left.split(",")
+        if len(parts) == 2:
+            yield f"{parts[1]},{parts[0]}->{right}", "operands swapped"
+        yield left.replace(",", ", ") + " -> " + right, "blanks"
+        yield text.upper(), "capitals"
+        yield "..." + left.replace(",", ",...") + "->..." + right, "ellipsis"

@@ -1,0 +1,135 @@
+"""Modules: another configuration, train and eval, one module called where two were, two where one was."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from fxpect.strategies.draft import Draft, Edit, Inapplicable, own_attribute
+
+OTHER_WORDS = {"padding_mode": ("reflect", "circular", "replicate"), "padding": ("same", "valid")}
+
+
+def configurations(d: Draft) -> Iterator[Edit]:
+    """One constructor argument of one module changed."""
+    for node in d.calls():
+        if node.op != "call_module":
+            continue
+        module = d.gm.get_submodule(node.target)
+        given = constructor_arguments(module)
+        for name, value in given.items():
+            for new in _other_values(name, value):
+                def apply(draft: Draft, at=node.name, name=name, new=new):
+                    call = draft.node(at)
+                    old = draft.gm.get_submodule(call.target)
+                    _swap_module(draft, call, rebuilt(old, **{name: new}))
+
+                yield Edit("modules", f"{node.target}.{name}: {value!r} -> {new!r}",
+                           f"{type(module).__name__}.{name} {_class_of(new)}", apply)
+
+
+def modes(d: Draft) -> Iterator[Edit]:
+    """One module, or all, in the other of train and eval mode."""
+    holders = [n for n in d.calls() if n.op == "call_module"]
+    for node in holders:
+        module = d.gm.get_submodule(node.target)
+        mode = "eval" if module.training else "train"
+
+        def apply(draft: Draft, at=node.name):
+            call = draft.node(at)
+            twin = copy.deepcopy(draft.gm.get_submodule(call.target))
+            _swap_module(draft, call, twin.train(not twin.training))
+
+        yield Edit("modules", f"{node.target} in {mode} mode", f"{type(module).__name__} in {mode} mode", apply)
+
+
+def sharing(d: Draft) -> Iterator[Edit]:
+    """One module at two call sites, its parameters used elsewhere, its twin with parameters of its own."""
+    holders = [n for n in d.calls() if n.op == "call_module"]
+    for node in holders:
+        module = d.gm.get_submodule(node.target)
+        for other in holders:
+            if other is not node and type(d.gm.get_submodule(other.target)) is type(module) and other.target != node.target:
+                yield Edit("modules", f"{other.name} calls {node.target}", f"{type(module).__name__} shared",
+                           lambda draft, at=other.name, to=node.target: _retarget(draft, at, to))
+        for name, _ in module.named_parameters(recurse=False):
+            def apply(draft: Draft, at=node.name, path=f"{node.target}.{name}"):
+                parameter = draft.insert(draft.placeholders[-1], "get_attr", path)
+                draft.add_output(draft.insert(draft.node(at), "call_function", torch.neg, (parameter,)))
+
+            yield Edit("modules", f"{node.target}.{name} read elsewhere", f"{type(module).__name__}.{name} read elsewhere",
+                       apply)
+
+
+def constructor_arguments(module: nn.Module) -> dict[str, Any]:
+    """Return the constructor's arguments as the module's attributes tell them; a missing one is left out."""
+    found = {}
+    for name, parameter in inspect.signature(type(module).__init__).parameters.items():
+        if name in ("self", "device", "dtype", "args", "kwargs"):
+            continue
+        value = getattr(module, name, parameter.default)
+        if name == "bias":
+            value = getattr(module, "bias", None) is not None
+        if isinstance(value, (bool, int, float, str, tuple, list, type(None))):
+            found[name] = value
+        elif parameter.default is parameter.empty:
+            return {}
+    return found
+
+
+def rebuilt(module: nn.Module, **changes: Any) -> nn.Module:
+    """Return a module of the same class with other constructor arguments and values from a fixed generator."""
+    arguments = {**constructor_arguments(module), **changes}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        try:
+            new = type(module)(**arguments).train(module.training)
+        except Exception as error:
+            raise Inapplicable(f"{type(module).__name__}: {error}") from error
+        for name, value in [*new.named_parameters(), *new.named_buffers()]:
+            if value.dtype.is_floating_point:
+                with torch.no_grad():
+                    value.copy_(torch.rand_like(value) + 0.5 if "var" in name or "weight" in name and value.dim() == 1
+                                else torch.randn_like(value))
+    return new
+
+
+def _swap_module(draft: Draft, call: torch.fx.Node, module: nn.Module) -> None:
+    old = call.target
+    name = own_attribute(draft, old, module)
+    for node in draft.calls():
+        if node.op == "call_module" and node.target == old:
+            node.target = name
+            draft.touch(node)
+
+
+def _retarget(draft: Draft, at: str, to: str) -> None:
+    node = draft.node(at)
+    node.target = to
+    draft.touch(node)
+
+
+def _other_values(name: str, value: Any) -> Iterator[Any]:
+    if isinstance(value, bool):
+        yield not value
+    elif name in OTHER_WORDS and isinstance(value, str):
+        yield from (w for w in OTHER_WORDS[name] if w != value)
+    elif isinstance(value, int):
+        yield from (value + 1, 2 * value, max(1, value // 2), 1)
+    elif isinstance(value, float):
+        yield from (0.0, 1.0, 2 * value, None)
+    elif isinstance(value, (tuple, list)) and all(isinstance(v, int) for v in value):
+        yield type(value)(v + 1 for v in value)
+        yield type(value)([value[0] + 1, *value[1:]])
+        yield type(value)([*value[:-1], value[-1] + 1])
+    elif value is None:
+        yield 0.5
+
+
+def _class_of(value: Any) -> str:
+    return f"= {value}" if isinstance(value, (bool, str, type(None))) else "other"

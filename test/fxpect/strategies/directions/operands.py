@@ -1,0 +1,276 @@
+"""Operands and users: repeated, swapped, permuted, missing, additional; extra readers and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from fxpect.specs import T, spec_of
+from fxpect.strategies.draft import Draft, Edit, Inapplicable
+from fxpect.strategies.signatures import base_name
+
+aten = torch.ops.aten
+
+
+def extra_users(d: Draft) -> Iterator[Edit]:
+    """Another reader of an intermediate or input, right after it or at the end, and returned."""
+    for node in d.tensors():
+        if node.op == "get_attr":
+            continue
+        kind = _kind(node)
+        for reader, function, overload in _readers(d, node):
+            for late in (False, True):
+                def apply(draft: Draft, name=node.name, f=function, o=overload, late=late):
+                    source = draft.node(name)
+                    op, target = draft.method(f, o)
+                    point = {"before": draft.output} if late else {}
+                    draft.add_output(draft.insert(source, op, target, (source,), **point))
+
+                yield Edit("extra_users", f"{reader}({node.name}) returned too" + (", last" if late else ""),
+                           f"extra user of {kind}", apply)
+
+
+def outputs(d: Draft) -> Iterator[Edit]:
+    """An intermediate or an input returned as well, an output dropped, doubled, moved, or alone."""
+    try:
+        returned = d.output_list()
+    except Inapplicable:
+        return
+    for node in d.graph.nodes:
+        if node.op in ("output", "get_attr") or d.val(node) is None:
+            continue
+        if not isinstance(d.val(node), torch.Tensor):
+            continue
+        what = "returned twice" if node in returned else "returned too"
+        yield Edit("outputs", f"{node.name} {what}", f"{_kind(node)} {what}",
+                   lambda draft, name=node.name: draft.add_output(draft.node(name)))
+        if node not in returned:
+            yield Edit("outputs", f"{node.name} returned first", f"{_kind(node)} returned first",
+                       lambda draft, name=node.name: _set_outputs(draft, [draft.node(name), *draft.output_list()]))
+    if len(returned) > 1:
+        yield Edit("outputs", "outputs reversed", "outputs reversed",
+                   lambda draft: _set_outputs(draft, draft.output_list()[::-1]))
+        for i in range(len(returned)):
+            yield Edit("outputs", f"output {i} dropped", "output dropped",
+                       lambda draft, i=i: _set_outputs(draft, _without(draft.output_list(), i)))
+
+
+def operands(d: Draft) -> Iterator[Edit]:
+    """A tensor operand replaced by another value of the graph, swapped, or given twice."""
+    everything = [n for n in d.tensors()]
+    for node in d.calls():
+        op = base_name(node.target)
+        sites = list(_tensor_sites(d, node))
+        for path, operand in sites:
+            for other in everything:
+                if other is operand or other >= node:
+                    continue
+                repeated = any(o is other for _, o in sites)
+                what = "repeated operand" if repeated else f"{_kind(other)} as operand"
+                yield Edit("operands", f"{node.name}{_dotted(path)}: {operand.name} -> {other.name}",
+                           f"{op} {what}", _replacing(node.name, path, other.name))
+        for i, (first, a) in enumerate(sites):
+            for second, b in sites[i + 1:]:
+                if a is not b:
+                    def swap(draft: Draft, name=node.name, first=first, second=second, a=a.name, b=b.name):
+                        n = draft.node(name)
+                        _put(n, first, draft.node(b))
+                        _put(n, second, draft.node(a))
+                        draft.touch(n)
+
+                    yield Edit("operands", f"{node.name}: {a.name} and {b.name} swapped", f"{op} operands swapped", swap)
+
+
+def one_input(d: Draft) -> Iterator[Edit]:
+    """The same tensor in the place of two inputs, everywhere."""
+    holders = [n for n in d.placeholders if d.tensor(n) is not None]
+    for a in holders:
+        for b in holders:
+            if a is not b:
+                def apply(draft: Draft, a=a.name, b=b.name):
+                    keep, drop = draft.node(a), draft.node(b)
+                    users = sorted(drop.users)
+                    drop.replace_all_uses_with(keep)
+                    if not users:
+                        raise Inapplicable("unused input")
+                    draft.touch(users[0])
+
+                yield Edit("one_input", f"{a.name} also in the place of {b.name}", "one tensor for two inputs", apply)
+
+
+def operand_lists(d: Draft) -> Iterator[Edit]:
+    """A list of tensors reversed, rotated, with one missing, doubled, or with an additional value."""
+    for node in d.calls():
+        op = base_name(node.target)
+        for i, value in enumerate(node.args):
+            if not isinstance(value, (list, tuple)) or not any(isinstance(v, Node) for v in value):
+                continue
+            n = len(value)
+            orders: list[tuple[str, list[int]]] = [("reversed", list(range(n))[::-1]), ("rotated", [*range(1, n), 0])]
+            orders += [("one missing", [j for j in range(n) if j != k]) for k in range(n)]
+            orders += [("one doubled", [*range(n), k]) for k in range(n)]
+            orders += [("one doubled", [*range(k + 1), *range(k, n)]) for k in range(n - 1)]
+            orders += [("swapped", [*range(k), k + 1, k, *range(k + 2, n)]) for k in range(n - 1)]
+            orders += [("one repeated", [k if j == m else j for j in range(n)])
+                       for k in range(n) for m in range(n) if k != m]
+            orders += [("only one", [k]) for k in range(n)]
+            for what, order in orders:
+                def permute(draft: Draft, name=node.name, i=i, order=order):
+                    call = draft.node(name)
+                    items = [call.args[i][j] for j in order]
+                    draft.set_args(call, (*call.args[:i], type(call.args[i])(items), *call.args[i + 1:]))
+
+                yield Edit("operand_lists", f"{node.name} operands {order}", f"{op} operands {what}", permute)
+            for other in d.tensors():
+                if other < node:
+                    for k in (0, n // 2, n):
+                        def add(draft: Draft, name=node.name, i=i, k=k, other=other.name):
+                            call = draft.node(name)
+                            items = [*call.args[i][:k], draft.node(other), *call.args[i][k:]]
+                            draft.set_args(call, (*call.args[:i], type(call.args[i])(items), *call.args[i + 1:]))
+
+                        yield Edit("operand_lists", f"{node.name} operands with {other.name} at {k}",
+                                   f"{op} additional operand", add)
+
+
+def fresh_operands(d: Draft) -> Iterator[Edit]:
+    """An operand replaced by a new input: same type, other dtype, broadcast, zero-dim; or by a number."""
+    for node in d.calls():
+        op = base_name(node.target)
+        for path, operand in _tensor_sites(d, node):
+            like = d.tensor(operand)
+            if like is None or not all(isinstance(s, int) for s in like.shape):
+                continue
+            for what, spec in _fresh_specs(like):
+                def apply(draft: Draft, name=node.name, path=path, spec=spec):
+                    new = draft.add_input(spec)
+                    n = draft.node(name)
+                    _put(n, path, new)
+                    draft.touch(n)
+
+                yield Edit("fresh_operands", f"{node.name}{_dotted(path)}: {operand.name} -> {spec!r}",
+                           f"{op} operand {what}", apply)
+            if len(path) == 1 and (path[0] != 0 or node.op == "call_function"):
+                for number in (2, 0.5, 0, 1):
+                    yield Edit("fresh_operands", f"{node.name}{_dotted(path)}: {operand.name} -> {number}",
+                               f"{op} operand is a number", _replacing(node.name, path, number))
+
+
+def absent_operands(d: Draft) -> Iterator[Edit]:
+    """An optional tensor (a bias, a weight, a mask) left out or added."""
+    from fxpect.strategies.signatures import slots
+
+    for node in d.calls():
+        if node.op == "call_module":
+            continue
+        for slot in slots(node):
+            if not slot.param.kind.startswith("Tensor") or slot.param.kind.endswith("[]"):
+                continue
+            name = f"{base_name(node.target)}.{slot.param.name}"
+            if isinstance(slot.value, Node) and slot.param.default is None or slot.param.kind.endswith("?") and slot.given:
+                yield Edit("absent_operands", f"{name} = None", f"{name} = None",
+                           lambda draft, n=node.name, p=slot.param.name: _assign_by_name(draft, n, p, None))
+            if not isinstance(slot.value, Node) and (slot.param.kind == "Tensor?" or slot.param.default is None):
+                result = d.tensor(node)
+                shapes = {tuple(result.shape[-1:])} if result is not None else set()
+                if result is not None:
+                    shapes |= {tuple(result.shape), tuple(result.shape[1:2])}
+                for shape in sorted(shapes):
+                    if all(isinstance(s, int) for s in shape):
+                        def apply(draft: Draft, n=node.name, p=slot.param.name, shape=shape, dtype=result.dtype):
+                            values = "positive" if p == "running_var" else None
+                            new = draft.add_input(T(*shape, dtype=dtype, values=values), p)
+                            _assign_by_name(draft, n, p, new)
+
+                        yield Edit("absent_operands", f"{name} = {list(shape)}", f"{name} given", apply)
+
+
+# ---------------------------------------------------------------------- helpers
+
+
+def _assign_by_name(draft: Draft, node: str, param: str, value: Any) -> None:
+    from fxpect.strategies.directions.arguments import _assign
+
+    _assign(draft, draft.node(node), param, value)
+
+
+def _readers(d: Draft, node: Node) -> Iterator[tuple[str, Any, Any]]:
+    value = d.tensor(node)
+    assert value is not None
+    if value.dtype.is_floating_point or value.dtype in (torch.int64, torch.int32):
+        yield "neg", torch.neg, aten.neg.default
+        yield "relu", torch.relu, aten.relu.default
+    else:
+        yield "clone", torch.clone, aten.clone.default
+    if value.dtype != torch.bool:
+        yield "sum", torch.sum, aten.sum.default
+
+
+def _fresh_specs(like: torch.Tensor) -> Iterator[tuple[str, Any]]:
+    base = spec_of(like)
+    shape = tuple(int(s) for s in like.shape)
+    yield "is a new input", base
+    for dtype in (torch.float64, torch.float16, torch.int64, torch.bool):
+        if dtype != like.dtype:
+            yield f"of dtype {dtype}", T(*shape, dtype=dtype)
+    yield "zero-dim", T(dtype=like.dtype)
+    if shape:
+        yield "broadcast", T(*([1] * len(shape)), dtype=like.dtype)
+        yield "broadcast", T(1, *shape[1:], dtype=like.dtype)
+        yield "broadcast", T(*shape[:-1], 1, dtype=like.dtype)
+        yield "of lower rank", T(*shape[1:], dtype=like.dtype)
+        yield "one larger", T(*shape[:-1], shape[-1] + 1, dtype=like.dtype)
+        yield "one larger", T(shape[0] + 1, *shape[1:], dtype=like.dtype)
+        yield "empty", T(0, *shape[1:], dtype=like.dtype)
+        yield "empty", T(*shape[:-1], 0, dtype=like.dtype)
+        yield "empty vector", T(0, dtype=like.dtype)
+    yield "of higher rank", T(2, *shape, dtype=like.dtype)
+
+
+def _kind(node: Node) -> str:
+    return {"placeholder": "an input", "get_attr": "an attribute"}.get(node.op) or base_name(node.target)
+
+
+def _tensor_sites(d: Draft, node: Node) -> Iterator[tuple[tuple, Node]]:
+    for i, value in [*enumerate(node.args), *node.kwargs.items()]:
+        if isinstance(value, Node) and d.tensor(value) is not None:
+            yield (i,), value
+        elif isinstance(value, (list, tuple)):
+            for j, item in enumerate(value):
+                if isinstance(item, Node) and d.tensor(item) is not None:
+                    yield (i, j), item
+
+
+def _put(node: Node, path: tuple, value: Any) -> None:
+    head = path[0]
+    old = node.args[head] if isinstance(head, int) else node.kwargs[head]
+    new = value if len(path) == 1 else type(old)([*old[:path[1]], value, *old[path[1] + 1:]])
+    if isinstance(head, int):
+        node.args = (*node.args[:head], new, *node.args[head + 1:])
+    else:
+        node.kwargs = {**node.kwargs, head: new}
+
+
+def _replacing(name: str, path: tuple, value: Any) -> Callable[[Draft], None]:
+    def apply(draft: Draft):
+        node = draft.node(name)
+        _put(node, path, draft.node(value) if isinstance(value, str) else value)
+        draft.touch(node)
+
+    return apply
+
+
+def _dotted(path: tuple) -> str:
+    return "".join(f"[{part}]" for part in path)
+
+
+def _without(items: list, i: int) -> list:
+    return [*items[:i], *items[i + 1:]]
+
+
+def _set_outputs(draft: Draft, values: list) -> None:
+    draft.output.args = (tuple(values),)
+    draft.touch(draft.output)

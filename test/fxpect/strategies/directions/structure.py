@@ -1,0 +1,296 @@
+"""Structure: an operator inserted, removed, exchanged or swapped with its neighbour; a second pattern."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.fx import Node
+
+from fxpect.specs import TensorSpec, spec_of
+from fxpect.strategies.draft import Draft, Edit, Inapplicable
+from fxpect.strategies.signatures import base_name
+
+aten = torch.ops.aten
+
+# name, torch function, ATen overload, arguments after the tensor
+UNARY: tuple[tuple[str, Any, Any, tuple], ...] = (
+    ("neg", torch.neg, aten.neg.default, ()),
+    ("relu", torch.relu, aten.relu.default, ()),
+    ("tanh", torch.tanh, aten.tanh.default, ()),
+    ("clone", torch.clone, aten.clone.default, ()),
+    ("transpose", torch.transpose, aten.transpose.int, (0, -1)),
+    ("flip", torch.flip, aten.flip.default, ([0],)),
+    ("double", torch.Tensor.double, None, ()),
+    ("add one", torch.add, aten.add.Tensor, (1,)),
+    ("mul two", torch.mul, aten.mul.Tensor, (2,)),
+    ("cast to f64", None, aten._to_copy.default, ()),
+    ("unsqueeze", torch.unsqueeze, aten.unsqueeze.default, (0,)),
+    ("squeeze", torch.squeeze, aten.squeeze.default, ()),
+    ("slice", None, aten.slice.Tensor, (0, 1)),
+    ("expand", None, aten.expand.default, ()),
+    ("detach", torch.detach, aten.detach.default, ()),
+    ("view as int", None, aten.view.dtype, (torch.int16,)),
+    ("flatten", torch.flatten, None, ()),
+    ("reshape", None, aten.reshape.default, ([-1],)),
+    ("view", None, aten.view.default, ([-1],)),
+    ("cumsum", torch.cumsum, aten.cumsum.default, (0,)),
+    ("softmax", torch.softmax, None, (-1,)),
+    ("sum", torch.sum, aten.sum.default, ()),
+    ("sort", None, None, ()),
+)
+METHODS: tuple[tuple[str, str, tuple], ...] = (
+    ("contiguous", "contiguous", ()), ("to f64", "to", (torch.float64,)), ("to f16", "to", (torch.float16,)),
+    ("view flat", "view", (-1,)), ("view as i16", "view", (torch.int16,)), ("view as i32", "view", (torch.int32,)),
+    ("slice", "narrow", (0, 0, 1)), ("t", "t", ()), ("permute", "permute", ()), ("bool", "bool", ()),
+)
+BINARY_FAMILIES = (
+    ("add", "sub", "mul", "div", "maximum", "minimum", "rsub", "pow", "atan2", "fmod", "remainder"),
+    ("relu", "tanh", "sigmoid", "gelu", "silu", "exp", "sin", "neg", "abs", "sqrt", "hardswish", "leaky_relu", "elu",
+     "log_softmax", "softmax", "selu", "relu6", "clone", "sign", "ceil", "reciprocal", "detach", "isnan"),
+    ("sum", "mean", "amax", "amin", "prod", "max", "min", "argmax", "argmin", "any", "all", "var", "logsumexp", "norm"),
+    ("cat", "concat", "stack", "hstack", "vstack", "dstack"),
+    ("split", "chunk", "unbind", "tensor_split", "unsafe_split", "unsafe_chunk"),
+    ("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "view_copy"),
+    ("permute", "transpose", "swapaxes", "movedim", "permute_copy"),
+    ("mm", "matmul", "bmm", "addmm", "linear", "baddbmm"), ("conv1d", "conv2d", "conv3d", "conv_transpose2d"),
+    ("batch_norm", "instance_norm", "layer_norm", "group_norm", "native_batch_norm"),
+    ("zeros_like", "ones_like", "empty_like", "full_like", "rand_like"), ("eq", "ne", "lt", "le", "gt", "ge"),
+    ("select", "narrow", "slice", "index_select"), ("scatter", "scatter_add", "gather"), ("cumsum", "cumprod"),
+    ("clamp", "clip", "clamp_min", "clamp_max", "nan_to_num"), ("dropout", "feature_dropout", "alpha_dropout"),
+)
+
+
+def inserted(d: Draft) -> Iterator[Edit]:
+    """An operator put on one edge, or behind a value for all its readers."""
+    for node in d.tensors():
+        if not node.users:
+            continue
+        for name, op, target, args, kwargs in _insertable(d, node):
+            users = [u.name for u in node.users]
+            for only in [None, *(users if len(users) > 1 else [])]:
+                def apply(draft: Draft, at=node.name, op=op, target=target, args=args, kwargs=kwargs, only=only):
+                    source = draft.node(at)
+                    new = draft.insert(source, op, target, (source, *args), kwargs)
+                    keep = draft.node(only) if only else None
+                    source.replace_all_uses_with(
+                        new, delete_user_cb=lambda u: u is not new and (keep is None or u is keep))
+
+                where = f" for {only}" if only else ""
+                yield Edit("inserted", f"{name} after {node.name}{where}", f"{name} after {_kind(node)}", apply)
+
+
+def removed(d: Draft) -> Iterator[Edit]:
+    """An operator taken out: its readers read one of its operands."""
+    for node in d.calls():
+        for source in dict.fromkeys(node.all_input_nodes):
+            if d.tensor(node) is None or d.tensor(source) is None:
+                continue
+
+            def apply(draft: Draft, name=node.name, source=source.name):
+                gone = draft.node(name)
+                users = sorted(gone.users)
+                gone.replace_all_uses_with(draft.node(source))
+                draft.touch(users[0] if users else draft.output)
+
+            yield Edit("removed", f"{node.name} removed, {source.name} read instead", f"{base_name(node.target)} removed",
+                       apply)
+
+
+def exchanged(d: Draft) -> Iterator[Edit]:
+    """An operator exchanged for a relative that takes the same arguments."""
+    for node in d.calls():
+        if node.op == "call_module":
+            continue
+        name = base_name(node.target)
+        for family in BINARY_FAMILIES:
+            if name.rstrip("_") not in family:
+                continue
+            for other in family:
+                for op, target in _targets(d, node, other):
+                    if target == node.target:
+                        continue
+
+                    def apply(draft: Draft, at=node.name, op=op, target=target):
+                        call = draft.node(at)
+                        call.op, call.target = op, target
+                        draft.touch(call)
+
+                    yield Edit("exchanged", f"{node.name}: {name} -> {other}", f"{name} -> {other}", apply)
+
+
+def neighbours(d: Draft) -> Iterator[Edit]:
+    """Two operators of one operand each, in the other order."""
+    for second in d.calls():
+        if len(second.all_input_nodes) != 1:
+            continue
+        first = second.all_input_nodes[0]
+        if first not in d.calls() or len(first.all_input_nodes) != 1 or len(first.users) != 1:
+            continue
+
+        def apply(draft: Draft, a=first.name, b=second.name):
+            one, two = draft.node(a), draft.node(b)
+            source = one.all_input_nodes[0]
+            after = draft.insert(two, one.op, one.target, one.args, dict(one.kwargs))
+            two.replace_all_uses_with(after, delete_user_cb=lambda u: u is not after)
+            after.replace_input_with(source, two)
+            two.replace_input_with(one, source)
+            draft.touch(two)
+
+        yield Edit("neighbours", f"{first.name} and {second.name} swapped",
+                   f"{base_name(first.target)} and {base_name(second.target)} swapped", apply)
+
+
+def copies(d: Draft) -> Iterator[Edit]:
+    """A second pattern: on the same inputs, on other inputs, fed by the first, or sharing its first steps."""
+    calls = d.calls()
+    for how in ("on the same inputs", "on other inputs", "fed by the first", "interleaved"):
+        yield Edit("copies", f"two patterns {how}", f"two patterns {how}", lambda draft, how=how: _copy_all(draft, how))
+    tensors = [n.name for n in d.placeholders if d.tensor(n) is not None]
+    if len(tensors) > 1:
+        for name in tensors:
+            yield Edit("copies", f"two patterns, only {name} differs", "two patterns sharing inputs",
+                       lambda draft, name=name: _copy_all(draft, "on other inputs", {name}))
+            yield Edit("copies", f"two patterns, only {name} shared", "two patterns sharing inputs",
+                       lambda draft, name=name, rest=tuple(t for t in tensors if t != name):
+                       _copy_all(draft, "on other inputs", set(rest)))
+    for node in calls[1:]:
+        yield Edit("copies", f"{node.name} and what follows twice", "overlapping patterns",
+                   lambda draft, name=node.name: _copy_all(draft, "on the same inputs", start=name))
+    for node in calls:
+        for source in dict.fromkeys(node.all_input_nodes):
+            like = d.tensor(source)
+            if like is None or d.tensor(node) is None:
+                continue
+            if all(isinstance(s, int) for s in like.shape):
+                def apply(draft: Draft, name=node.name, source=source.name, spec=spec_of(like)):
+                    new = draft.add_input(spec)
+                    call = draft.node(name)
+                    twin = draft.insert(call, call.op, call.target, call.args, dict(call.kwargs))
+                    twin.replace_input_with(draft.node(source), new)
+                    draft.add_output(twin)
+
+                yield Edit("copies", f"{node.name} called again on another {source.name}",
+                           f"{_kind(node)} called again", apply)
+
+
+def random_operators(d: Draft) -> Iterator[Edit]:
+    """Random draws: noise added to a value, one draw or two equal ones, dropout between operators."""
+    for node in d.tensors():
+        value = d.tensor(node)
+        if value is None or not value.dtype.is_floating_point or node.op == "get_attr":
+            continue
+        draws = [("rand_like", torch.rand_like, aten.rand_like.default, ()),
+                 ("bernoulli", torch.bernoulli, aten.bernoulli.default, ()),
+                 ("randn_like", torch.randn_like, aten.randn_like.default, ()),
+                 ("uniform", None, aten.uniform.default, ()), ("exponential", None, aten.exponential.default, ()),
+                 ("normal", None, aten.normal_functional.default, ()),
+                 ("randint_like", torch.randint_like, aten.randint_like.default, (7,)),
+                 ("native_dropout", torch.native_dropout, aten.native_dropout.default, (0.5, True)),
+                 ("dropout", F.dropout, None, (0.5, True))]
+        for name, function, overload, args in draws:
+            op, target = d.method(function, overload)
+            if target is None:
+                continue
+            for times in (1, 2):
+                def apply(draft: Draft, at=node.name, name=name, op=op, target=target, args=args, times=times):
+                    source = draft.node(at)
+                    made = [draft.insert(source, op, target, (source, *args)) for _ in range(times)]
+                    for new in reversed(made):
+                        if name == "native_dropout":
+                            new = draft.insert(new, "call_function", operator.getitem, (new, 0))
+                        draft.add_output(new)
+
+                yield Edit("random", f"{times} {name}({node.name}) returned", f"{times} {name}", apply)
+
+
+# ---------------------------------------------------------------------- helpers
+
+
+def _kind(node: Node) -> str:
+    return {"placeholder": "an input", "get_attr": "an attribute"}.get(node.op) or base_name(node.target)
+
+
+def _insertable(d: Draft, node: Node) -> Iterator[tuple[str, str, Any, tuple, dict]]:
+    value = d.tensor(node)
+    assert value is not None
+    rank = value.dim()
+    for name, function, overload, args in UNARY:
+        target = overload if d.functional else function
+        kwargs = {}
+        if name == "cast to f64":
+            kwargs = {"dtype": torch.float64}
+        if name == "expand":
+            args = ([2, *value.shape],)
+            if not all(isinstance(s, int) for s in value.shape):
+                continue
+        if target is not None:
+            yield name, "call_function", target, args, kwargs
+    if not d.functional:
+        for name, method, args in METHODS:
+            if method == "permute":
+                args = (*range(rank - 1, -1, -1),)
+            yield name, "call_method", method, args, {}
+    elif rank > 1:
+        yield "permute", "call_function", aten.permute.default, ([*range(rank - 1, -1, -1)],), {}
+    if rank > 1:
+        shape = [*value.shape[:-2], -1]
+        if all(isinstance(s, int) for s in shape):
+            if d.functional:
+                yield "merge last dims", "call_function", aten.reshape.default, (shape,), {}
+            else:
+                yield "merge last dims", "call_method", "reshape", tuple(shape), {}
+
+
+def _targets(d: Draft, node: Node, name: str) -> Iterator[tuple[str, Any]]:
+    """Every callable of this name in the dialect of the stage."""
+    if d.functional:
+        packet = getattr(aten, name, None)
+        for overload in packet.overloads() if packet is not None else ():
+            target = getattr(packet, overload)
+            if not target._schema.is_mutable and "out" not in overload:
+                yield "call_function", target
+        return
+    for home in (torch, F, torch.special):
+        if callable(getattr(home, name, None)):
+            yield "call_function", getattr(home, name)
+            break
+    if hasattr(torch.Tensor, name):
+        yield "call_method", name
+
+
+def _copy_all(draft: Draft, how: str, other_inputs: set[str] | None = None, start: str | None = None) -> None:
+    """Append a copy of the computation and return its results too."""
+    results = [n for n in draft.output_list() if isinstance(n, Node) and n.op != "placeholder"]
+    if not results:
+        raise Inapplicable("nothing is computed")
+    mapping: dict[Node, Node] = {}
+    if how in ("on other inputs", "interleaved"):
+        for node, spec in list(zip(draft.placeholders, draft.inputs, strict=True)):
+            if draft.tensor(node) is not None and (other_inputs is None or node.name in other_inputs):
+                if not isinstance(spec, TensorSpec) or spec.is_dynamic:
+                    raise Inapplicable("an input without a spec of its own")
+                mapping[node] = draft.add_input(spec.replace(seed=None), node.target)
+    if how == "fed by the first":
+        fed = results[0]
+        like = draft.tensor(fed)
+        match = next((p for p in draft.placeholders if like is not None and draft.tensor(p) is not None
+                      and draft.tensor(p).shape == like.shape and draft.tensor(p).dtype == like.dtype), None)
+        if match is None:
+            raise Inapplicable("no input has the result's type")
+        mapping[match] = fed
+    calls = draft.calls()
+    if start is not None:
+        calls = calls[calls.index(draft.node(start)):]
+    point: Node = calls[-1]
+    for node in calls:
+        args = torch.fx.map_arg(node.args, lambda n: mapping.get(n, n))
+        kwargs = torch.fx.map_arg(node.kwargs, lambda n: mapping.get(n, n))
+        point = draft.insert(node if how == "interleaved" else point, node.op, node.target, args, kwargs)
+        mapping[node] = point
+    for result in results:
+        if result in mapping:
+            draft.add_output(mapping[result])

@@ -1,0 +1,133 @@
+"""Near misses: examples one or a few edits away from an innocent model's own graph."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+from hypothesis import strategies as st
+
+from fxpect.capture import capture as capture_model
+from fxpect.errors import FxpectError
+from fxpect.examples import Example
+from fxpect.strategies.directions import arguments, inputs, modules, mutation, operands, spelling, structure
+from fxpect.strategies.draft import Draft, Edit, Inapplicable
+
+DIRECTIONS = {
+    "extra_users": operands.extra_users,
+    "keywords": arguments.keywords,
+    "dtypes": inputs.dtypes,
+    "values": arguments.values,
+    "writes": mutation.writes,
+    "operands": operands.operands,
+    "copies": structure.copies,
+    "defaults": arguments.defaults,
+    "sizes": inputs.sizes,
+    "spellings": spelling.spellings,
+    "outputs": operands.outputs,
+    "inserted": structure.inserted,
+    "operand_lists": operands.operand_lists,
+    "input_values": inputs.values,
+    "modules": modules.configurations,
+    "modes": modules.modes,
+    "sharing": modules.sharing,
+    "single_site": arguments.single_site,
+    "fresh_operands": operands.fresh_operands,
+    "random": structure.random_operators,
+    "out": arguments.out_buffer,
+    "in_place": mutation.in_place_spelling,
+    "epilogue": mutation.epilogue,
+    "exchanged": structure.exchanged,
+    "together": arguments.together,
+    "equations": arguments.equations,
+    "gradients": inputs.gradients,
+    "layouts": inputs.layouts,
+    "absent_operands": operands.absent_operands,
+    "one_input": operands.one_input,
+    "removed": structure.removed,
+    "neighbours": structure.neighbours,
+    "ranks": inputs.ranks,
+    "sequences": arguments.sequences,
+}
+
+
+def edits(example: Example, directions: tuple[str, ...] | None = None) -> dict[str, list[Edit]]:
+    """Return every edit that ``example`` offers, by direction; raises ``FxpectError`` for an unknown one."""
+    draft = Draft(example)
+    found = {}
+    for name in directions or DIRECTIONS:
+        if name not in DIRECTIONS:
+            raise FxpectError(f"direction={name!r} is not one of {', '.join(DIRECTIONS)}")
+        found[name] = list(DIRECTIONS[name](draft))
+    return found
+
+
+def step(example: Example, edit: Edit) -> Example:
+    """Return ``example`` after one edit, typed again; raises ``Inapplicable`` where it does not type."""
+    draft = Draft(example)
+    edit.apply(draft)
+    return draft.finish(edit, example)
+
+
+def round_robin(groups: dict[str, list[Edit]], rng: random.Random) -> Iterator[Edit]:
+    """Yield every edit once, one of each direction in turn, shuffled within a direction by ``rng``.
+
+    Within a direction an edit whose trigger was not seen yet comes before one whose trigger was.
+    """
+    queues = []
+    for group in groups.values():
+        group = list(group)
+        rng.shuffle(group)
+        seen: dict[str, int] = {}
+        ranked = []
+        for edit in group:
+            seen[edit.trigger] = seen.get(edit.trigger, 0) + 1
+            ranked.append((seen[edit.trigger], edit))
+        ranked.sort(key=lambda pair: pair[0])
+        queues.append([edit for _, edit in ranked])
+    position = 0
+    while any(position < len(queue) for queue in queues):
+        for queue in queues:
+            if position < len(queue):
+                yield queue[position]
+        position += 1
+
+
+def near(model: Any, *specs: Any, capture: str = "export", dynamic: Any = None,
+         directions: tuple[str, ...] | None = None, max_edits: int = 2) -> st.SearchStrategy[Example]:
+    """Return a strategy of examples up to ``max_edits`` edits away from the model's own graph.
+
+    The model is captured once, on the first draw. Shrinks toward the unedited model.
+    """
+    cell: list[Example] = []
+
+    def base() -> Example:
+        if not cell:
+            cell.append(capture_model(model, specs, capture=capture, dynamic=dynamic).portable())
+        return cell[0]
+
+    return _near(base, tuple(directions or DIRECTIONS), max_edits)
+
+
+@st.composite
+def _near(draw: Any, base: Any, directions: tuple[str, ...], max_edits: int) -> Example:
+    example = base()
+    for _ in range(draw(st.integers(0, max_edits))):
+        first = draw(st.integers(0, len(directions) - 1))
+        pick = draw(st.integers(0, 2**16))
+        example = _walk(example, directions, first, pick)
+    return example
+
+
+def _walk(example: Example, directions: tuple[str, ...], first: int, pick: int) -> Example:
+    """Take the edit that the draw names, or the nearest one after it that types: few draws are wasted."""
+    for shift in range(len(directions)):
+        name = directions[(first + shift) % len(directions)]
+        offered = edits(example, (name,))[name]
+        for attempt in range(min(4, len(offered))):
+            try:
+                return step(example, offered[(pick + attempt) % len(offered)])
+            except Inapplicable:
+                continue
+    return example
