@@ -18,8 +18,9 @@ from fxpect.errors import CaptureError, CheckFailure
 from fxpect.examples import Example
 from fxpect.execution import as_pass
 from fxpect.oracles.judge import Result, judge
-from fxpect.strategies.draft import Edit, Inapplicable
-from fxpect.strategies.near import edits, round_robin, step
+from fxpect.specs import TensorSpec
+from fxpect.strategies.draft import Draft, Edit, Inapplicable
+from fxpect.strategies.near import DIRECTIONS, edits, round_robin, step
 
 DEFAULT_EXAMPLES = 3000
 # Where the pass is not told which graph it wants, the first of these on which it rewrites is taken.
@@ -36,19 +37,26 @@ class Tally:
     fired: int = 0
     seconds: float = 0.0
 
+    def add(self, other: Tally) -> None:
+        """Add what another check did."""
+        for field in dataclasses.fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
 
 def check(pass_: Any, model: Any, *inputs: Any, capture: str | None = None, examples: int | None = None,
           seconds: float | None = None, seed: int = 0, dynamic: bool = True, frozen: bool = False,
           directions: tuple[str, ...] | None = None, device: Any = None, judge_options: dict[str, Any] | None = None,
-          progress: Callable[[Tally], None] | None = None, tally: Tally | None = None) -> list[Finding]:
+          progress: Callable[[Tally], None] | None = None, tally: Tally | None = None,
+          announce: Callable[[str, Example], bool] | None = None) -> list[Finding]:
     """Explore from an innocent example and return the distinct findings, those nearest to it first.
 
     ``examples`` bounds how many are judged (default 3000), ``seconds`` stops earlier. Equal arguments
     give equal findings as long as ``seconds`` does not cut in. ``dynamic`` also starts from the same
-    model captured with dynamic shapes. Raises ``CaptureError`` when the model cannot be captured.
+    model captured with dynamic shapes. ``announce`` is called with each example's fingerprint before it is
+    judged, and may refuse it. Raises ``CaptureError`` when the model cannot be captured.
     """
     search = _Search(as_pass(pass_), seed, examples or DEFAULT_EXAMPLES, seconds, directions,
-                     {"device": device, **(judge_options or {})}, progress, tally or Tally())
+                     {"device": device, **(judge_options or {})}, progress, tally if tally is not None else Tally(), announce)
     for base in _bases(search.pass_, model, inputs, capture, dynamic, frozen):
         search.add_base(base)
     search.explore()
@@ -71,6 +79,9 @@ def _bases(pass_: Any, model: Any, inputs: tuple, capture: str | None, dynamic: 
             break
     if not bases:
         raise CaptureError(f"no capture of {', '.join(names)} takes this model")
+    square = squared(bases[0])
+    if square is not None:
+        bases.append(square)
     if dynamic and not isinstance(model, Example):
         try:
             bases.append(capture_model(model, inputs, capture=bases[0].capture, dynamic=True, **options).portable())
@@ -79,16 +90,43 @@ def _bases(pass_: Any, model: Any, inputs: tuple, capture: str | None, dynamic: 
     return bases
 
 
+def squared(example: Example, size: int = 4) -> Example | None:
+    """Return the example with every size of every input equal, so that any permutation of dims types."""
+    inputs = tuple(spec.replace(shape=(size,) * len(spec.shape), layout=None) if isinstance(spec, TensorSpec)
+                   and not spec.is_dynamic else spec for spec in example.inputs)
+    if inputs == example.inputs:
+        return None
+
+    def apply(draft: Draft):
+        draft.inputs[:] = inputs
+        draft.touch_inputs()
+
+    try:
+        return step(example, Edit("sizes", f"every size {size}", "sizes equal", apply))
+    except Inapplicable:
+        return None
+
+
 def _fires(pass_: Any, example: Example) -> bool:
     result = judge(pass_, example, first=True)
     return bool(result.failures) or (result.execution is not None and result.execution.changed)
+
+
+@dataclasses.dataclass
+class _Met:
+    """The first example that failed with a cause, and how many more did."""
+
+    example: Example
+    failure: CheckFailure
+    count: int = 1
 
 
 class _Search:
     """The state of one check: the pool of examples that hold, the failures met, the budget."""
 
     def __init__(self, pass_: Any, seed: int, budget: int, seconds: float | None, directions: tuple[str, ...] | None,
-                 judge_options: dict[str, Any], progress: Callable[[Tally], None] | None, tally: Tally):
+                 judge_options: dict[str, Any], progress: Callable[[Tally], None] | None, tally: Tally,
+                 announce: Callable[[str, Example], bool] | None):
         self.pass_ = pass_
         self.seed = seed
         self.rng = random.Random(seed)
@@ -98,16 +136,19 @@ class _Search:
         self.judge_options = judge_options
         self.progress = progress
         self.tally = tally
+        self.announce = announce
         self.started = time.monotonic()
         self.bases: list[Example] = []
         self.pool: list[tuple[Example, bool]] = []
         self.seen: set[str] = set()
-        self.met: dict[str, tuple[Example, CheckFailure, int]] = {}
+        self.met: dict[str, _Met] = {}
+        # What an example fails with already: its children are not blamed for that again.
+        self.known: dict[Example, frozenset[str]] = {}
 
     def add_base(self, base: Example) -> None:
-        """Judge an innocent example; it joins the pool when it holds."""
-        self.bases.append(base)
-        self._try(base, "innocent")
+        """Judge an innocent example; what it fails with itself is one finding, not one of every neighbour."""
+        if self._try(base, None) or not self.bases:
+            self.bases.append(base)
 
     def explore(self) -> None:
         """Take every single edit in turn, up to two thirds of the budget, then edits of what still fires."""
@@ -119,12 +160,11 @@ class _Search:
     def findings(self) -> list[Finding]:
         """Return the findings, made small, nearest to the innocent example first; equal ones merged."""
         found: dict[str, Finding] = {}
-        order = sorted(self.met.values(), key=lambda item: (len(item[0].edits), item[0].edits))
-        for example, failure, count in order:
-            finding = self._finding(example, failure, count)
+        for met in sorted(self.met.values(), key=lambda met: len(met.example.edits)):
+            finding = self._finding(met.example, met.failure, met.count)
             if finding.cause in found:
                 old = found[finding.cause]
-                found[finding.cause] = dataclasses.replace(old, seen=old.seen + count)
+                found[finding.cause] = dataclasses.replace(old, seen=old.seen + met.count)
             else:
                 found[finding.cause] = finding
         self.tally.seconds = time.monotonic() - self.started
@@ -157,7 +197,7 @@ class _Search:
             firing = [example for example, fired in self.pool if fired]
             candidates = firing if firing and self.rng.random() < 0.9 else [example for example, _ in self.pool]
             base = candidates[self.rng.randrange(len(candidates))]
-            names = list(self.directions or edits.__globals__["DIRECTIONS"])
+            names = list(self.directions or DIRECTIONS)
             name = names[self.rng.randrange(len(names))]
             offered = edits(base, (name,))[name]
             if not offered:
@@ -179,14 +219,16 @@ class _Search:
         except Inapplicable:
             self.tally.untyped += 1
             return False
-        return self._try(example, edit.trigger)
+        return self._try(example, base)
 
-    def _try(self, example: Example, trigger: str) -> bool:
+    def _try(self, example: Example, parent: Example | None) -> bool:
         """Judge one example; returns False for one that was met before or does not run."""
         print_ = fingerprint(example)
         if print_ in self.seen:
             return False
         self.seen.add(print_)
+        if self.announce is not None and not self.announce(print_, example):
+            return False
         result = self._judge(example)
         if result.discarded:
             self.tally.discarded += 1
@@ -194,15 +236,18 @@ class _Search:
         self.tally.judged += 1
         fired = result.execution is not None and result.execution.changed
         self.tally.fired += fired
-        for failure in result.failures:
-            label = f"{failure.cause} | {trigger}"
-            old = self.met.get(label)
-            if old is None:
-                self.met[label] = (example, failure, 1)
+        inherited = self.known.get(parent, frozenset()) if parent is not None else frozenset()
+        fresh = [failure for failure in result.failures if str(failure.cause) not in inherited]
+        for failure in fresh:
+            label = cause_of(example, failure)
+            met = self.met.get(label)
+            if met is None:
+                self.met[label] = _Met(example, failure)
             else:
-                self.met[label] = (*old[:2], old[2] + 1)
-        if not result.failures:
+                met.count += 1
+        if parent is None or not fresh:
             self.pool.append((example, fired))
+            self.known[example] = inherited | {str(failure.cause) for failure in fresh}
         return True
 
     def _judge(self, example: Example) -> Result:

@@ -39,6 +39,11 @@ class Finding:
         """Return fresh real arguments, one per placeholder of ``before``."""
         return self.example.realize(seed=self.seed)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the finding as plain data, without the live example."""
+        kept = ("oracle", "pass_name", "before", "after", "inputs", "message", "cause", "script", "edits", "steps", "seed", "seen")
+        return {**{name: getattr(self, name) for name in kept}, "capture": self.example.capture}
+
     def pin(self) -> str:
         """Return the line that stores this case in a test class."""
         specs = ", ".join(short(value) for value in self.example.inputs)

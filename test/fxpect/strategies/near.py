@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fxpect.capture import capture as capture_model
 from fxpect.errors import FxpectError
 from fxpect.examples import Example
-from fxpect.strategies.directions import arguments, inputs, modules, mutation, operands, spelling, structure
+from fxpect.strategies.directions import arguments, inputs, modules, mutation, operands, pieces, spelling, structure
 from fxpect.strategies.draft import Draft, Edit, Inapplicable
 
 DIRECTIONS = {
@@ -25,7 +25,9 @@ DIRECTIONS = {
     "defaults": arguments.defaults,
     "sizes": inputs.sizes,
     "spellings": spelling.spellings,
+    "sections": pieces.sections,
     "outputs": operands.outputs,
+    "reads": pieces.reads,
     "inserted": structure.inserted,
     "operand_lists": operands.operand_lists,
     "input_values": inputs.values,

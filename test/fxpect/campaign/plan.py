@@ -1,0 +1,104 @@
+"""What to check: a pass and its models, looked up by the names that a person types."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pathlib
+from typing import Any
+
+from fxpect.campaign.check import DEFAULT_EXAMPLES, Tally, check
+from fxpect.campaign.finding import Finding
+from fxpect.errors import FxpectError
+from fxpect.execution import as_pass
+from fxpect.passes.catalogue import CataloguedPass, find
+from fxpect.specs import parse_spec
+
+LEAST_EXAMPLES = 600
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """One innocent model to explore from."""
+
+    name: str
+    model: Any
+    inputs: tuple[Any, ...]
+    capture: str | None
+    frozen: bool = False
+
+
+def check_by_name(name: str, *, model: str | None = None, inputs: str | None = None, capture: str | None = None,
+                  examples: int | None = None, isolate: bool = False, timeout: float = 20.0, memory: int = 8192,
+                  **options: Any) -> tuple[list[Finding], Tally]:
+    """Check one pass by name; returns its distinct findings over all its models, and what was done.
+
+    ``name`` is of the catalogue, or "package.module:object" (which needs ``model`` and ``inputs``). The
+    budget of ``examples`` is shared among the models, with at least 600 for each. ``isolate`` explores in
+    a subprocess that a crash, a hang of ``timeout`` seconds or ``memory`` MiB ends for one example alone.
+    """
+    pass_, starts, judging = _resolve(name, model, inputs, capture)
+    if isolate:
+        from fxpect.campaign.isolation import isolated_check as run
+        options = {**options, "timeout": timeout, "memory": memory}
+    else:
+        run = check
+    share = max(LEAST_EXAMPLES, (examples or DEFAULT_EXAMPLES) // len(starts)) if examples is None else \
+        max(1, examples // len(starts))
+    found: dict[str, Finding] = {}
+    total = Tally()
+    for start in starts:
+        tally = Tally()
+        for finding in run(pass_, start.model, *start.inputs, capture=start.capture, frozen=start.frozen,
+                           examples=share, tally=tally, judge_options=judging, **options):
+            old = found.get(finding.cause)
+            found[finding.cause] = finding if old is None else dataclasses.replace(old, seen=old.seen + finding.seen)
+        total.add(tally)
+    return list(found.values()), total
+
+
+def _resolve(name: str, model: str | None, inputs: str | None,
+             capture: str | None) -> tuple[Any, list[Start], dict[str, Any]]:
+    judging: dict[str, Any] = {}
+    if ":" in name:
+        pass_, entry = as_pass(import_object(name)), None
+        if model is None:
+            raise FxpectError(f"{name} is not of the catalogue: give it a --model and --inputs, "
+                              "such as --model my.models:Mlp --inputs 'f32[2, 8]'")
+    else:
+        entry = find(name)
+        pass_ = catalogued(entry)
+        judging = judge_options(entry)
+    if model is not None:
+        specs = tuple(parse_spec(part) for part in (inputs or "").split(";") if part.strip())
+        given = pathlib.Path(model).read_text(encoding="utf-8") if ":" not in model else import_object(model)
+        given = given() if isinstance(given, type) else given
+        return pass_, [Start(model, given, specs, capture or (entry.capture if entry else None),
+                             bool(entry and entry.frozen))], judging
+    assert entry is not None
+    return pass_, [Start(m.name, m.model, m.inputs, capture or m.capture or entry.capture, entry.frozen)
+                   for m in entry.models], judging
+
+
+def catalogued(entry: CataloguedPass) -> Any:
+    """Return a catalogued pass in the form that the verbs take, with the text that makes it in a script."""
+    pass_ = as_pass(entry.make(), kind=entry.kind, name=entry.name)
+    pass_.script = entry.script
+    return pass_
+
+
+def judge_options(entry: CataloguedPass) -> dict[str, Any]:
+    """Return what the stage of a catalogued pass forgives, as options of ``judge``."""
+    return {"off": entry.off} if entry.off else {}
+
+
+def import_object(path: str) -> Any:
+    """Return ``package.module:object``; raises ``FxpectError`` with the part that is missing."""
+    module, _, attribute = path.partition(":")
+    try:
+        found = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise FxpectError(f"{path!r} cannot be imported: {error}") from error
+    return found

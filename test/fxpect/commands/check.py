@@ -1,0 +1,76 @@
+"""``fxpect check PASS``: explore what a pass may break, without a test file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import sys
+
+from fxpect.commands import exit_codes
+from fxpect.errors import FxpectError
+
+NAME = "check"
+HELP = "explore the neighbourhood of a model and print what a pass breaks"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``fxpect check``."""
+    parser.add_argument("passes", nargs="+", metavar="PASS", help="a catalogue name (fxpect passes) or package.module:object")
+    parser.add_argument("--model", help="package.module:object of the model, or a file that holds a graph text; "
+                                        "default: the catalogue's innocent models of the pass")
+    parser.add_argument("--inputs", help='specs of the model\'s inputs, separated by ";": "f32[2, 8]; f32[2, 2]"')
+    parser.add_argument("--capture", help="which graph the pass is given; default: the catalogue's, else the first that fires")
+    parser.add_argument("--examples", type=int, help="how many examples are judged for each model (default 3000)")
+    parser.add_argument("--seconds", type=float, help="stop each model after so long")
+    parser.add_argument("--seed", type=int, default=0, help="another seed walks another way (default 0)")
+    parser.add_argument("--device", help="run every example there (default cpu, or FXPECT_DEVICE)")
+    parser.add_argument("--isolate", action="store_true", help="judge in a subprocess: a crash or hang is one finding")
+    parser.add_argument("--timeout", type=float, default=20.0, help="seconds for one example with --isolate (default 20)")
+    parser.add_argument("--memory", type=int, default=8192, help="MiB for the subprocess with --isolate (default 8192)")
+    parser.add_argument("--limit", type=int, default=0, help="print at most so many findings in full (default all)")
+    parser.add_argument("--out", type=pathlib.Path, help="write each finding's script into this folder")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON lines")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; 0 when nothing was found, 1 when something was."""
+    from fxpect.campaign.plan import check_by_name
+
+    total = 0
+    for name in args.passes:
+        findings, tally = check_by_name(
+            name, model=args.model, inputs=args.inputs, capture=args.capture, examples=args.examples,
+            seconds=args.seconds, seed=args.seed, device=args.device, isolate=args.isolate, timeout=args.timeout,
+            memory=args.memory)
+        total += len(findings)
+        _print(name, findings, tally, args)
+    return exit_codes.FAILURES if total else exit_codes.OK
+
+
+def _print(name: str, findings: list, tally, args: argparse.Namespace) -> None:
+    if args.json:
+        for finding in findings:
+            print(json.dumps(finding.to_json(), sort_keys=True))
+        return
+    shown = findings[:args.limit] if args.limit else findings
+    for i, finding in enumerate(shown, 1):
+        print(f"\n--- {i} of {len(findings)}: {finding.cause}  (seen {finding.seen} times)")
+        print(finding)
+        print(f"  pin: {finding.pin()}")
+        if args.out is not None:
+            args.out.mkdir(parents=True, exist_ok=True)
+            path = args.out / f"{name.replace(':', '.')}_{i:03d}.py"
+            path.write_text(finding.script, encoding="utf-8")
+            print(f"  script: python {path}")
+    if len(shown) < len(findings):
+        print(f"\n{len(findings) - len(shown)} more; leave --limit out to see them")
+    print(f"\n{name}: {len(findings)} findings; {tally.judged} examples judged, the pass rewrote {tally.fired} of them; "
+          f"{tally.discarded} did not run, {tally.untyped} did not type; {tally.seconds:.1f} s; seed {args.seed}")
+    if not tally.fired:
+        print(f"{name}: the pass never changed the graph: no finding says nothing here", file=sys.stderr)
+
+
+def _check_arguments(args: argparse.Namespace) -> None:
+    if args.model and not args.inputs:
+        raise FxpectError("--model needs --inputs, such as --inputs 'f32[2, 8]; f32[2, 2]'")

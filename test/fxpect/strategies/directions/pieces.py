@@ -1,0 +1,125 @@
+"""Pieces: a tensor cut unevenly, into empty sections, by a list, by slices; pieces left unread, read twice, permuted."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+
+import torch
+from torch.fx import Node
+
+from fxpect.strategies.draft import Draft, Edit, Inapplicable
+from fxpect.strategies.signatures import base_name, slots
+
+aten = torch.ops.aten
+SPLITS = frozenset({"split", "split_with_sizes", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk"})
+
+
+def sections(d: Draft) -> Iterator[Edit]:
+    """The sizes of a split said as a list: equal, uneven, with an empty section put in and left unread."""
+    for node, dim, sizes, reads in _splits(d):
+        n = len(sizes)
+        variants: list[tuple[str, list[int], list[int]]] = [("by a list", sizes, list(range(n)))]
+        for i in range(n + 1):
+            moved = [j if j < i else j + 1 for j in range(n)]
+            variants.append(("with an empty section unread", [*sizes[:i], 0, *sizes[i:]], moved))
+        for i in range(n):
+            for j in range(n):
+                if i != j and sizes[j] > 1:
+                    uneven = list(sizes)
+                    uneven[i], uneven[j] = uneven[i] + 1, uneven[j] - 1
+                    variants.append(("unevenly", uneven, list(range(n))))
+            if sizes[i] > 1:
+                cut = [*sizes[:i], 1, sizes[i] - 1, *sizes[i + 1:]]
+                variants.append(("into one piece more", cut, [j if j <= i else j + 1 for j in range(n)]))
+            if i + 1 < n:
+                joined = [*sizes[:i], sizes[i] + sizes[i + 1], *sizes[i + 2:]]
+                variants.append(("into one piece less", joined, [j if j <= i else j - 1 for j in range(n)]))
+        for what, new, places in variants:
+            yield Edit("sections", f"{node.name} {what}: {new}", f"{base_name(node.target)} {what}",
+                       _resplit(node.name, new, places, dim))
+
+
+def reads(d: Draft) -> Iterator[Edit]:
+    """A piece read by two getitems, by a negative index, by a slice of the pieces; every piece but one."""
+    for node, _, sizes, readers in _splits(d, unbind=True):
+        n = len(sizes)
+        op = base_name(node.target)
+        for reader in readers:
+            index = reader.args[1]
+
+            def again(draft: Draft, at=reader.name):
+                old = draft.node(at)
+                new = draft.insert(old, "call_function", operator.getitem, old.args)
+                users = list(old.users)
+                if users:
+                    users[-1].replace_input_with(old, new)
+                else:
+                    draft.add_output(new)
+
+            yield Edit("reads", f"{reader.name} read by a second getitem", f"{op} piece read by two getitems", again)
+            yield Edit("reads", f"{reader.name} by index {index - n}", f"{op} piece by negative index",
+                       lambda draft, at=reader.name, i=index - n: draft.set_args(
+                           draft.node(at), (draft.node(at).args[0], i)))
+        taken = {reader.args[1] for reader in readers}
+        for index in range(n):
+            if index not in taken:
+                def unread(draft: Draft, at=node.name, i=index):
+                    draft.add_output(draft.insert(draft.node(at), "call_function", operator.getitem, (draft.node(at), i)))
+
+                yield Edit("reads", f"{node.name}[{index}] read too", f"{op} unread piece returned", unread)
+        for a in readers:
+            for b in readers:
+                if a.args[1] < b.args[1]:
+                    def swap(draft: Draft, a=a.name, b=b.name):
+                        one, two = draft.node(a), draft.node(b)
+                        i, j = one.args[1], two.args[1]
+                        draft.set_args(one, (one.args[0], j))
+                        draft.set_args(two, (two.args[0], i))
+
+                    yield Edit("reads", f"{a.name} and {b.name} swapped", f"{op} pieces permuted", swap)
+
+        def late(draft: Draft, at=node.name):
+            split = draft.node(at)
+            for reader in sorted(split.users, reverse=True):
+                first = min(reader.users, default=None)
+                if first is not None and first.op != "output":
+                    first.prepend(reader)
+
+        yield Edit("reads", f"pieces of {node.name} read late", f"{op} pieces read late", late)
+
+
+def _splits(d: Draft, unbind: bool = False) -> Iterator[tuple[Node, int, list[int], list[Node]]]:
+    for node in d.calls():
+        name = base_name(node.target)
+        pieces = d.val(node)
+        if not isinstance(pieces, (list, tuple)) or not (name in SPLITS or unbind and name == "unbind"):
+            continue
+        readers = [u for u in node.users if u.target is operator.getitem and isinstance(u.args[1], int)]
+        if len(readers) != len(node.users) or not all(isinstance(p, torch.Tensor) for p in pieces):
+            continue
+        dim = next((s.value for s in slots(node) if s.param.name in ("dim", "axis") and isinstance(s.value, int)), 0)
+        sizes = [p.shape[dim] for p in pieces] if name != "unbind" else [1] * len(pieces)
+        if all(isinstance(s, int) for s in sizes):
+            yield node, dim, sizes, readers
+
+
+def _resplit(name: str, sizes: list[int], places: list[int], dim: int):
+    def apply(draft: Draft):
+        node = draft.node(name)
+        source = node.args[0] if node.args else node.kwargs.get("tensor", node.kwargs.get("input"))
+        if not isinstance(source, Node):
+            raise Inapplicable("no source")
+        readers = [u for u in node.users if u.target is operator.getitem]
+        if draft.functional:
+            new = draft.insert(node, "call_function", aten.split_with_sizes.default, (source, sizes, dim))
+        elif node.op == "call_method":
+            new = draft.insert(node, "call_method", "split", (source, sizes), {"dim": dim})
+        else:
+            new = draft.insert(node, "call_function", torch.split, (source, sizes), {"dim": dim})
+        for reader in readers:
+            index = reader.args[1]
+            draft.set_args(reader, (new, places[index] if index >= 0 else places[index] - len(sizes)))
+        node.replace_all_uses_with(new, delete_user_cb=lambda u: u is not new)
+
+    return apply
