@@ -124,10 +124,10 @@ def _test_files(folder: Path) -> Iterator[Path]:
             yield entry
 
 
-def load(file: SuiteFile, patterns: Iterable[str] = ()) -> dict[str, unittest.TestSuite]:
-    """Return the tests of ``file`` that match ``patterns``, as a suite for each class, in order.
+def load(file: SuiteFile, patterns: Iterable[str] = ()) -> dict[str, list[unittest.TestCase]]:
+    """Return the tests of ``file`` that match ``patterns``, those of each class together, in order.
 
-    A file with ``setUpModule`` or ``tearDownModule`` is one suite. Imports the file: raises what it raises.
+    A file with ``setUpModule`` or ``tearDownModule`` is one unit. Imports the file: raises what it raises.
     """
     if sys.path[0] != file.top:
         sys.path.insert(0, file.top)
@@ -138,14 +138,14 @@ def load(file: SuiteFile, patterns: Iterable[str] = ()) -> dict[str, unittest.Te
     loader = unittest.TestLoader()
     loader.testNamePatterns = [one if "*" in one else f"*{one}*" for one in patterns] or None
     together = hasattr(module, "setUpModule") or hasattr(module, "tearDownModule")
-    suites: dict[str, unittest.TestSuite] = {}
+    units: dict[str, list[unittest.TestCase]] = {}
     for test in _flat(loader.loadTestsFromModule(module)):
         owner = f"{type(test).__module__}.{type(test).__qualname__}"
         within = test.id().removeprefix(f"{file.module}.")
         if file.only and within != file.only and not within.startswith(f"{file.only}."):
             continue
-        suites.setdefault(file.module if together else owner, unittest.TestSuite()).addTest(test)
-    return suites
+        units.setdefault(file.module if together else owner, []).append(test)
+    return units
 
 
 def _flat(suite: Iterable) -> Iterator[unittest.TestCase]:

@@ -36,20 +36,20 @@ class Loaded:
 
     def __init__(self, patterns: Sequence[str]):
         self.patterns = patterns
-        self.suites: dict[SuiteFile, dict[str, unittest.TestSuite]] = {}
+        self.files: dict[SuiteFile, dict[str, list[unittest.TestCase]]] = {}
 
     def units(self, file: SuiteFile) -> dict[str, int] | Verdict:
         """Return how many tests each unit of ``file`` holds, or the verdict on a file that does not load."""
         try:
-            if file not in self.suites:
-                self.suites[file] = load(file, self.patterns)
+            if file not in self.files:
+                self.files[file] = load(file, self.patterns)
         except KeyboardInterrupt:
             raise
         except unittest.SkipTest as skip:
             return Verdict(file.module, SKIPPED, reason=str(skip), file=shown_path(file.path))
         except BaseException as error:  # a test file may well call sys.exit()
             return _did_not_load(file, error)
-        return {name: suite.countTestCases() for name, suite in self.suites[file].items()}
+        return {name: len(tests) for name, tests in self.files[file].items()}
 
     def run(self, file: SuiteFile, unit: str, recorder: Recorder, without: Iterable[str] = ()) -> None:
         """Run one unit, except the tests whose names are in ``without``."""
@@ -57,7 +57,7 @@ class Loaded:
         if not isinstance(self.units(file), dict):
             raise RuntimeError(f"{file.path} loaded in one process and not in another")
         tally.take()
-        unittest.TestSuite(test for test in self.suites[file][unit] if test.id() not in gone).run(recorder)
+        unittest.TestSuite(test for test in self.files[file][unit] if test.id() not in gone).run(recorder)
 
 
 def _did_not_load(file: SuiteFile, error: BaseException) -> Verdict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 import io
 import os
@@ -138,10 +139,10 @@ def _name(test: unittest.TestCase) -> str:
 
 def problem_of(error: BaseException, text: str, label: str = "") -> Problem:
     """Return the record of ``error``; ``text`` is its traceback."""
-    check = error if isinstance(error, CheckFailure) else None
-    return Problem(kind=type(error).__name__, message=str(error), text=text, label=label,
-                   oracle=check and check.oracle, pass_name=check and check.pass_name,
-                   node=check and check.node)
+    problem = Problem(kind=type(error).__name__, message=str(error), text=text, label=label)
+    if isinstance(error, CheckFailure):
+        return dataclasses.replace(problem, oracle=error.oracle, pass_name=error.pass_name, node=error.node)
+    return problem
 
 
 def shown_path(path: str) -> str:
