@@ -1,0 +1,146 @@
+"""Tell a wrong number from a rounded one, knowing only the graph before the pass."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from fxpect.oracles.difference import Difference, element_difference, same_bits
+from fxpect.oracles.observe import Key, observe
+from fxpect.oracles.rounding import CleanNode, CleanRun, ExactRun, NudgedRun, widen, widen_args
+
+SAMPLES = 6
+# How much further than rounding moves the graph itself its rewritten form may be from the truth.
+MULTIPLE = 8.0
+MULTIPLE_WHERE_EXACT = 2.0
+ULPS = 4.0
+
+
+class Arbiter:
+    """Judges values of the graph after a pass against what rounding does to the graph before it.
+
+    The truth is a float64 run; the room for noise is how far the graph itself is from it, natively and in
+    ``SAMPLES`` runs whose inputs and rounded results are moved by one ulp. Built lazily: nothing runs until
+    two values differ. Cannot tell a real error that is smaller than a few times that room.
+    """
+
+    def __init__(self, gm: torch.fx.GraphModule, args: Sequence[Any], *, seed: int = 0, grads: bool = False):
+        self.gm, self.args, self.seed, self.grads = gm, list(args), seed, grads
+
+    @functools.cached_property
+    def clean(self) -> dict[torch.fx.Node, CleanNode]:
+        """What every node gave, run natively, marked with what rounded."""
+        runs: list[CleanRun] = []
+
+        def make(gm: torch.fx.GraphModule) -> CleanRun:
+            runs.append(CleanRun(gm))
+            return runs[-1]
+
+        observe(self.gm, self.args, seed=self.seed, grads=self.grads, interpreter=make)
+        return runs[0].nodes
+
+    @functools.cached_property
+    def truth(self) -> dict[Key, Any]:
+        """Every value of the float64 run; empty where the graph has no such form."""
+        clean, default = self.clean, torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        try:
+            seen = observe(self.gm, self.args, copies=widen_args, seed=self.seed, grads=self.grads,
+                           interpreter=lambda gm: ExactRun(gm, clean))
+        finally:
+            torch.set_default_dtype(default)
+        if seen.error is not None:
+            for node in clean.values():
+                node.rounds, node.exact = True, False
+            return {}
+        return seen.values()
+
+    @functools.cached_property
+    def samples(self) -> list[dict[Key, Any]]:
+        """Every value of each nudged run."""
+        clean, _ = self.clean, self.truth
+        seen = [observe(self.gm, self.args, seed=self.seed, grads=self.grads,
+                        interpreter=lambda gm, salt=salt: NudgedRun(gm, clean, salt))
+                for salt in range(1, SAMPLES + 1)]
+        return [one.values() for one in seen if one.error is None and one.grad_error is None]
+
+    def judge(self, key: Key, before: torch.Tensor, after: torch.Tensor) -> Difference | None:
+        """Return the difference between two tensors of equal form that rounding cannot explain, or None."""
+        if same_bits(before, after):
+            return None
+        before, after = before.detach(), after.detach()
+        if before.is_quantized or before.layout != torch.strided:
+            return Difference("values", repr(before), repr(after))
+        samples = [s[key].detach() for s in self.samples if _alike(s.get(key), before)]
+        if not before.is_floating_point() and not before.is_complex():
+            return _whole_numbers(before, after, samples)
+        truth = self.truth.get(key)
+        truth = truth.detach() if _alike(truth, before) else widen(before)
+        return _real_numbers(before, after, truth, samples, self._exact(key))
+
+    def _exact(self, key: Key) -> bool:
+        output = self.gm.graph.output_node()
+        return self.clean[output].exact if key[0] == "output" and output in self.clean else False
+
+
+def _alike(value: Any, like: torch.Tensor) -> bool:
+    return isinstance(value, torch.Tensor) and value.shape == like.shape
+
+
+def _whole_numbers(before: torch.Tensor, after: torch.Tensor, samples: list[torch.Tensor]) -> Difference | None:
+    """Integers and booleans must be equal, but where rounding alone already changes them."""
+    family = torch.stack([t.to(torch.int64) for t in (before, *samples)])
+    low, high = family.amin(0), family.amax(0)
+    width, value = high - low, after.to(torch.int64)
+    wrong = (before != after) & ((width == 0) | (value < low - width) | (value > high + width))
+    return element_difference("values", wrong, before, after) if bool(wrong.any()) else None
+
+
+def _kind(tensor: torch.Tensor) -> torch.Tensor:
+    """Return 0 where finite, 1 where +inf (or a complex inf), 2 where -inf, 3 where NaN."""
+    kind = torch.isinf(tensor).to(torch.int8)
+    if not tensor.is_complex():
+        kind += (tensor == -torch.inf).to(torch.int8)
+    return torch.where(torch.isnan(tensor), 3, kind)
+
+
+def _real_numbers(before: torch.Tensor, after: torch.Tensor, truth: torch.Tensor, samples: list[torch.Tensor],
+                  exact: bool) -> Difference | None:
+    kind_before, kind_after = _kind(before), _kind(after)
+    settled = torch.ones_like(kind_before, dtype=torch.bool)
+    for sample in samples:
+        settled &= _kind(sample) == kind_before
+    moved = settled & (kind_before != kind_after)
+    for name, where in (("nan", moved & ((kind_before == 3) | (kind_after == 3))),
+                        ("inf", moved & (kind_after != 0)), ("overflow", moved)):
+        if bool(where.any()):
+            return element_difference(name, where, before, after)
+    wide = widen(before)
+    truth = torch.where(torch.isfinite(truth), truth, wide)
+    room = (wide - truth).abs()
+    for sample in samples:
+        far = (widen(sample) - truth).abs()
+        room = torch.maximum(room, torch.where(far.isnan(), torch.inf, far))
+    info = torch.finfo(before.dtype)
+    room = room * (MULTIPLE_WHERE_EXACT if exact else MULTIPLE) + ULPS * (info.eps * truth.abs() + info.smallest_normal * info.eps)
+    wrong = (kind_before == 0) & (kind_after == 0) & ((widen(after) - truth).abs() > room)
+    if bool(wrong.any()):
+        return element_difference("values", wrong, before, after)
+    return None if before.is_complex() else _zero_signs(before, after, truth, samples)
+
+
+def _zero_signs(before: torch.Tensor, after: torch.Tensor, truth: torch.Tensor,
+                samples: list[torch.Tensor]) -> Difference | None:
+    """A zero must keep its sign where everything else is equal and the truth is a zero of that sign."""
+    sign = torch.signbit(before)
+    wrong = (before == 0) & (after == 0) & (sign != torch.signbit(after)) & (truth == 0)
+    wrong &= torch.signbit(truth) == sign
+    for sample in samples:
+        wrong &= (sample == 0) & (torch.signbit(sample) == sign)
+    same = (before == after) | (before.isnan() & after.isnan())
+    if bool(wrong.any()) and bool(same.all()):
+        return element_difference("signed-zero", wrong, before, after)
+    return None

@@ -1,0 +1,37 @@
+"""Short stable labels for what goes wrong, so that one bug met a hundred times counts once."""
+
+from __future__ import annotations
+
+import re
+import traceback
+
+# Frames of the machinery that runs any graph: the function above them is the one that matters.
+_MACHINERY = re.compile(r"torch/(fx/|_ops\.py|nn/modules/module\.py|utils/|_subclasses/|_library/|_prims_common/)"
+                        r"|fxpect/")
+_NAMELIKE = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|%\w+|\[[^\]]*\]|\([^)]*\)|\S*[\d_<>=/.]\S*")
+WORDS = 8
+
+
+def first_words(text: str) -> str:
+    """Return the first words of a message without names, numbers, quotations and brackets."""
+    line = next((line for line in text.splitlines() if line.strip()), "")
+    words = re.findall(r"[A-Za-z]+", _NAMELIKE.sub(" ", line))
+    return " ".join(words[:WORDS]).lower()
+
+
+def raising_function(error: BaseException) -> str:
+    """Return the name of the innermost function that is not machinery of torch.fx or of this library."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not _MACHINERY.search(frame.filename.replace("\\", "/"))]
+    return (own or frames)[-1].name.strip("<>") if frames else "unknown"
+
+
+def crash_cause(what: str, error: BaseException, function: str | None = None) -> str:
+    """Return the label of an exception: "crash:pass:ValueError:fuse:expected two operands"."""
+    return f"crash:{what}:{type(error).__name__}:{function or raising_function(error)}:{first_words(str(error))}"
+
+
+def in_one_line(error: BaseException, limit: int = 300) -> str:
+    """Return the exception's type and the first line of its message."""
+    line = next((line for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {line}"[:limit]

@@ -1,0 +1,109 @@
+"""What the oracles look at: one graph before a pass, one after it, and what running them shows."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+
+from fxpect.errors import CheckFailure
+from fxpect.oracles.arbiter import Arbiter
+from fxpect.oracles.causes import crash_cause
+from fxpect.oracles.observe import Observation, observe
+from fxpect.oracles.state import state_of
+from fxpect.oracles.tracing import TracingRun
+
+ERROR, NOTE = "error", "note"
+
+
+class Evidence:
+    """One rewrite and everything about it that an oracle may ask for; each run happens at most once.
+
+    ``before`` and ``after`` are the graphs, ``args`` fresh flat arguments (never written to). ``ran`` is
+    the run of the generated code after the pass, ``interpreted`` the node-by-node run of the same graph.
+    """
+
+    def __init__(self, before: torch.fx.GraphModule, after: torch.fx.GraphModule, args: Sequence[Any], *,
+                 pass_name: str | None = None, meta_key: str = "val", seed: int = 0, grads: bool = False):
+        self.before, self.after, self.args = before, after, list(args)
+        self.pass_name, self.meta_key, self.seed, self.grads = pass_name, meta_key, seed, grads
+
+    @functools.cached_property
+    def expected(self) -> Observation:
+        """The run of the graph before the pass."""
+        return observe(self.before, self.args, seed=self.seed, grads=self.grads)
+
+    @functools.cached_property
+    def ran(self) -> Observation:
+        """The run of the generated code of the graph after the pass."""
+        return observe(self.after, self.args, seed=self.seed, grads=self.grads)
+
+    @functools.cached_property
+    def interpreted(self) -> Observation:
+        """The node-by-node run of the graph after the pass, with a trace of every node."""
+        runs: list[TracingRun] = []
+
+        def make(gm: torch.fx.GraphModule) -> TracingRun:
+            runs.append(TracingRun(gm))
+            return runs[-1]
+
+        seen = observe(self.after, self.args, seed=self.seed, interpreter=make)
+        seen.trace, seen.stopped_at = runs[0].trace, runs[0].current
+        return seen
+
+    @functools.cached_property
+    def state_before(self) -> dict[str, torch.Tensor]:
+        """The module's tensors before the pass, as they are before a run."""
+        return state_of(self.before)
+
+    @functools.cached_property
+    def state_after(self) -> dict[str, torch.Tensor]:
+        """The module's tensors after the pass, as they are before a run."""
+        return state_of(self.after)
+
+    @property
+    def actual(self) -> Observation:
+        """The run that the after graph is judged by: its code, or node by node where the code does not run."""
+        return self.ran if self.ran.error is None else self.interpreted
+
+    @functools.cached_property
+    def arbiter(self) -> Arbiter:
+        """Tells wrong numbers from rounded ones; costs nothing until it is asked."""
+        return Arbiter(self.before, self.args, seed=self.seed, grads=self.grads)
+
+    def output_name(self, index: int, *, before: bool = False) -> str | None:
+        """Return the name of the node that gives one flat output."""
+        graph = (self.before if before else self.after).graph
+        leaves = torch.utils._pytree.tree_leaves(graph.output_node().args[0])
+        node = leaves[index] if index < len(leaves) else None
+        return node.name if isinstance(node, torch.fx.Node) else None
+
+    def failure(self, oracle: str, cause: str, message: str, *, node: str | None = None, severity: str = ERROR,
+                kind: type[CheckFailure] = CheckFailure) -> CheckFailure:
+        """Return a failure of this rewrite; ``cause`` is completed to "oracle:cause"."""
+        made = kind(oracle, message, pass_name=self.pass_name, node=node, cause=f"{oracle}:{cause}")
+        return stamped(made, severity)
+
+    def crash(self, what: str, error: Exception, message: str, *, node: str | None = None,
+              function: str | None = None, kind: type[CheckFailure] = CheckFailure) -> CheckFailure:
+        """Return the failure for something that raised; the exception is its cause."""
+        made = self.failure("crash", "", message, node=node, kind=kind)
+        made.cause = crash_cause(what, error, function)
+        made.__cause__ = error
+        return made
+
+
+def stamped(failure: CheckFailure, severity: str) -> CheckFailure:
+    """Return the failure marked as an "error" (wrong result, crash, metadata) or a "note" (hygiene)."""
+    failure.severity = severity
+    return failure
+
+
+def raise_first(failures: Iterable[CheckFailure]) -> None:
+    """Raise the first of these failures that is an error; notes stay silent."""
+    for failure in failures:
+        if failure.severity == ERROR:
+            raise failure
+

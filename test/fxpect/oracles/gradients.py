@@ -1,0 +1,52 @@
+"""Oracle: the graph after the pass has the gradients of the graph before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fxpect.errors import CheckFailure
+from fxpect.oracles.causes import crash_cause, in_one_line
+from fxpect.oracles.difference import form_difference
+from fxpect.oracles.evidence import Evidence, raise_first
+from fxpect.oracles.observe import Key
+
+
+def check_gradients(evidence: Evidence) -> None:
+    """Raise when a backward from fixed weights gives other gradients for an input or a parameter, or fails.
+
+    Silent where nothing requires grad, or the graph before has no backward either. Misses: second
+    derivatives; gradients of tensors that are written to in place; hooks.
+    """
+    raise_first(find_gradients(evidence))
+
+
+def find_gradients(evidence: Evidence) -> Iterator[CheckFailure]:
+    """Yield every gradient that differs: a failing backward, one that is gone or new, then values."""
+    before, after = evidence.expected, evidence.actual
+    if before.grads is None or before.grad_error is not None:
+        return
+    if after.grad_error is not None:
+        failure = evidence.failure("gradients", "crash", "expected a backward that runs, as before the pass; got "
+                                   f"{in_one_line(after.grad_error)}")
+        failure.cause = crash_cause("backward", after.grad_error)
+        failure.__cause__ = after.grad_error
+        yield failure
+        return
+    if after.grads is None:
+        return
+    for key, old in before.grads.items():
+        if key not in after.grads:
+            continue
+        new, what = after.grads[key], f"gradient of {_words(key)}"
+        if (old is None) != (new is None):
+            gone = new is None
+            yield evidence.failure("gradients", "missing" if gone else "unexpected", f"{what}: expected "
+                                   f"{'a tensor; got None' if gone else 'None; got a tensor'}")
+        elif old is not None:
+            wrong = form_difference(old, new, strides=False) or evidence.arbiter.judge(("grad", key), old, new)
+            if wrong is not None:
+                yield evidence.failure("gradients", wrong.kind, f"{what}: {wrong}")
+
+
+def _words(key: Key) -> str:
+    return f"{'attribute' if key[0] == 'state' else key[0]} {key[1]}"

@@ -1,0 +1,227 @@
+"""Run a pass on an example and ask every oracle, the cheap ones first."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+
+from fxpect.errors import CheckFailure, FxpectError, PassCrash
+from fxpect.examples import Example
+from fxpect.execution import Execution, run_pass
+from fxpect.oracles.causes import crash_cause, in_one_line
+from fxpect.oracles.effects import find_effects
+from fxpect.oracles.evidence import ERROR, NOTE, Evidence, stamped
+from fxpect.oracles.honesty import find_honesty
+from fxpect.oracles.metadata import find_metadata
+from fxpect.oracles.numerics import find_numerics
+from fxpect.oracles.gradients import find_gradients
+from fxpect.oracles.observe import Observation
+from fxpect.oracles.shapes import kept_shapes
+from fxpect.oracles.state import state_of
+from fxpect.oracles.structure import find_disagreement, find_structure
+from fxpect.oracles.tracing import undetermined
+
+ALWAYS = ("honesty", "structure", "numerics", "effects", "metadata", "gradients")
+ON_REQUEST = ("stability", "generality", "serialization")
+ORACLES = (*ALWAYS, *ON_REQUEST)
+OFF = "off"
+
+
+@dataclasses.dataclass
+class Result:
+    """What judging one pass on one example came to.
+
+    ``failures`` is empty when everything holds; ``notes`` are matters of hygiene. ``discarded`` says why the
+    example cannot judge any pass (its graph does not run, or not the same way twice): then nothing failed.
+    """
+
+    execution: Execution | None
+    failures: list[CheckFailure] = dataclasses.field(default_factory=list)
+    notes: list[CheckFailure] = dataclasses.field(default_factory=list)
+    discarded: str | None = None
+    evidence: Evidence | None = dataclasses.field(default=None, repr=False)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the example was judged and nothing failed."""
+        return not self.failures and self.discarded is None
+
+    @property
+    def changed(self) -> bool:
+        """Whether the pass changed the graph."""
+        return self.execution is not None and self.execution.changed
+
+    @property
+    def before(self) -> Observation | None:
+        """The run of the graph before the pass; runs it when no oracle needed to."""
+        return self.evidence.expected if self.evidence is not None else None
+
+    @property
+    def after(self) -> Observation | None:
+        """The run of the graph after the pass; runs it when no oracle needed to."""
+        return self.evidence.actual if self.evidence is not None else None
+
+    def raise_first(self) -> None:
+        """Raise the first failure, if there is one."""
+        if self.failures:
+            raise self.failures[0]
+
+
+def judge(pass_: Any, example: Example, *, oracles: Iterable[str] | None = None, grads: bool | None = None,
+          dynamic: bool = False, device: Any = None, seed: int = 0, first: bool = False,
+          severity: Mapping[str, str] | None = None) -> Result:
+    """Run ``pass_`` on a copy of the example's graph and return every failure of the oracles.
+
+    ``oracles`` names those to ask (default ``ALWAYS``; ``dynamic`` adds "generality"). ``grads`` compares
+    gradients (default: where an input or attribute requires grad and the capture is differentiable).
+    ``first`` stops at the first failure. ``severity`` maps a cause or the start of one ("numerics:stride",
+    "structure") to "error", "note" or "off"; the longest that fits counts. When the pass changed nothing
+    the graphs are not run.
+    """
+    asked = tuple(oracles) if oracles is not None else (*ALWAYS, "generality") if dynamic else ALWAYS
+    unknown = [name for name in asked if name not in ORACLES]
+    if unknown:
+        raise FxpectError(f"expected oracles among {', '.join(ORACLES)}; got {', '.join(map(repr, unknown))}")
+    result = Result(None)
+    collector = _Collector(result, severity or {}, first)
+    with kept_shapes(example.graph_module):
+        try:
+            result.execution = run_pass(pass_, example)
+        except PassCrash as crash:
+            result.evidence = _evidence_alone(example, device, seed, grads)
+            result.discarded = _does_not_run(result.evidence)
+            if result.discarded is None:
+                collector.take([_labelled(crash)])
+            return result
+        _Judge(result, collector, asked, pass_, example).ask(device, seed, grads)
+    return result
+
+
+class _Stop(Exception):
+    """The first failure is enough."""
+
+
+class _Collector:
+    """Sorts failures into errors and notes, as the caller weighs them."""
+
+    def __init__(self, result: Result, severity: Mapping[str, str], first: bool):
+        for cause, word in severity.items():
+            if word not in (ERROR, NOTE, OFF):
+                raise FxpectError(f"severity of {cause!r}: expected {ERROR!r}, {NOTE!r} or {OFF!r}; got {word!r}")
+        self.result, self.severity, self.first = result, severity, first
+
+    def take(self, failures: Iterable[CheckFailure]) -> None:
+        """Keep these failures; raises ``_Stop`` after the first error when that is enough."""
+        for failure in failures:
+            weight = self.weigh(failure)
+            if weight == NOTE:
+                self.result.notes.append(stamped(failure, NOTE))
+            elif weight == ERROR:
+                self.result.failures.append(stamped(failure, ERROR))
+                if self.first:
+                    raise _Stop
+
+    def weigh(self, failure: CheckFailure) -> str:
+        """Return "error", "note" or "off" for a failure."""
+        cause = failure.cause or failure.oracle
+        fitting = [prefix for prefix in self.severity if cause == prefix or cause.startswith(f"{prefix}:")]
+        return self.severity[max(fitting, key=len)] if fitting else failure.severity
+
+
+@dataclasses.dataclass
+class _Judge:
+    """One execution and the oracles to ask about it."""
+
+    result: Result
+    collector: _Collector
+    asked: tuple[str, ...]
+    pass_: Any
+    example: Example
+
+    def ask(self, device: Any, seed: int, grads: bool | None) -> None:
+        """Ask every oracle; leaves the answers in the result."""
+        execution = self.result.execution
+        example = execution.before
+        try:
+            if "honesty" in self.asked:
+                self.collector.take(find_honesty(execution))
+            if execution.changed:
+                self._ask_of_graph(execution, example, device, seed, grads)
+        except _Stop:
+            pass
+        self._doubt()
+
+    def _ask_of_graph(self, execution: Execution, example: Example, device: Any, seed: int,
+                      grads: bool | None) -> None:
+        args = example.realize(seed=seed, device=device)
+        wants_grads = "gradients" in self.asked and differentiable(example, args) if grads is None else grads
+        evidence = self.result.evidence = Evidence(
+            example.graph_module, execution.after, args, pass_name=execution.pass_name, meta_key=example.meta_key,
+            seed=seed, grads=wants_grads)
+        self.result.discarded = _does_not_run(evidence)
+        if self.result.discarded is not None:
+            return
+        if "structure" in self.asked:
+            self.collector.take(find_structure(evidence))
+        self.collector.take(find_disagreement(evidence))
+        if evidence.actual.error is not None:
+            return
+        for name, find in _FINDERS.items():
+            if name in self.asked:
+                self.collector.take(find(evidence))
+
+    def _doubt(self) -> None:
+        """Discard the example when its own graph does not compute the same thing twice."""
+        evidence = self.result.evidence
+        if evidence is None or self.result.discarded is not None:
+            return
+        if any(failure.oracle in _BY_RUNNING for failure in self.result.failures):
+            self.result.discarded = undetermined(evidence)
+        if self.result.discarded is not None:
+            self.result.failures.clear()
+            self.result.notes.clear()
+
+
+_FINDERS: dict[str, Callable[[Evidence], Iterator[CheckFailure]]] = {
+    "numerics": find_numerics, "effects": find_effects, "metadata": find_metadata, "gradients": find_gradients,
+}
+_BY_RUNNING = frozenset({"numerics", "effects", "gradients", "structure"})
+
+
+def differentiable(example: Example, args: list[Any]) -> bool:
+    """Whether gradients of this example mean something: its capture is differentiable, something requires grad."""
+    if example.capture in ("make_fx", "aten", "joint"):
+        return False
+    tensors = [*args, *state_of(example.graph_module).values()]
+    return any(isinstance(tensor, torch.Tensor) and tensor.requires_grad for tensor in tensors)
+
+
+def _evidence_alone(example: Example, device: Any, seed: int, grads: bool | None) -> Evidence:
+    args = example.realize(seed=seed, device=device)
+    return Evidence(example.graph_module, example.graph_module, args, seed=seed,
+                    grads=differentiable(example, args) if grads is None else grads)
+
+
+def _does_not_run(evidence: Evidence) -> str | None:
+    """Return why the graph before the pass cannot judge it, trying again without gradients."""
+    error = evidence.expected.error
+    if error is not None and evidence.grads:
+        evidence.grads = False
+        del evidence.expected
+        error = evidence.expected.error
+    return None if error is None else f"the graph before the pass does not run: {in_one_line(error)}"
+
+
+def _labelled(crash: PassCrash) -> PassCrash:
+    """Give the crash of a pass the label of its kind."""
+    error = crash.__cause__
+    if isinstance(error, BaseException):
+        found = re.search(r" in (\S+?):", crash.cause or "")
+        crash.cause = crash_cause("pass", error, found.group(1) if found else None)
+    else:
+        crash.cause = f"crash:pass:{crash.cause}"
+    return stamped(crash, ERROR)

@@ -1,0 +1,134 @@
+"""Oracle: what the nodes say of their values is true."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from fxpect.errors import CheckFailure
+from fxpect.examples import copy_graph_module
+from fxpect.oracles.evidence import NOTE, Evidence, raise_first
+from fxpect.oracles.memory import strides_that_show
+from fxpect.oracles.observe import Trace
+from fxpect.oracles.shapes import kept_shapes
+from fxpect.text.propagation import propagate
+
+
+def check_metadata(evidence: Evidence) -> None:
+    """Raise when a node's ``meta["val"]`` or ``meta["example_value"]`` is not what it really gives.
+
+    Dtype, shape, device and stride of every node are compared with the node-by-node run; a difference is
+    confirmed by fake propagation, so that where torch's own fake tensors are wrong the pass is not blamed.
+    A missing entry is a note. Misses: entries whose symbols only differ at other sizes (see generality).
+    """
+    raise_first(find_metadata(evidence))
+
+
+def find_metadata(evidence: Evidence) -> Iterator[CheckFailure]:
+    """Yield every node whose metadata is wrong (an error) or missing (a note), in graph order."""
+    trace = evidence.interpreted.trace
+    symbols: Symbols | None = None
+    suspects: list[tuple[torch.fx.Node, str, str, str]] = []
+    known = {node.name for node in evidence.before.graph.nodes if evidence.meta_key in node.meta}
+    for node in evidence.after.graph.nodes:
+        got = trace.get(node.name)
+        if got is None:
+            continue
+        for key in ("val", "example_value"):
+            if key in node.meta:
+                if symbols is None:
+                    symbols = Symbols(evidence)
+                wrong = _wrong(_tensors(node.meta[key]), got, symbols)
+                if wrong:
+                    suspects.append((node, key, *wrong))
+        if evidence.meta_key not in node.meta and known and got:
+            yield evidence.failure("metadata", "missing", f'expected meta["{evidence.meta_key}"]; got only '
+                                   f"{sorted(node.meta)}", node=node.name, severity=NOTE)
+    if suspects:
+        yield from _confirmed(evidence, suspects)
+
+
+class Symbols:
+    """Gives the symbolic sizes of metadata the values that the placeholders really had."""
+
+    def __init__(self, evidence: Evidence):
+        self.values: dict[Any, int] = {}
+        for node, arg in zip(evidence.after.graph.find_nodes(op="placeholder"), evidence.args, strict=False):
+            said = node.meta.get(evidence.meta_key)
+            if isinstance(said, torch.Tensor) and isinstance(arg, torch.Tensor):
+                for size, value in zip((*said.shape, *said.stride()), (*arg.shape, *arg.stride()), strict=False):
+                    self._bind(size, value)
+            elif isinstance(said, torch.SymInt) and isinstance(arg, int):
+                self._bind(said, arg)
+
+    def _bind(self, size: Any, value: int) -> None:
+        if isinstance(size, torch.SymInt) and size.node.expr.is_symbol:
+            self.values.setdefault(size.node.expr, value)
+
+    def number(self, size: Any) -> int | None:
+        """Return the number that a size stands for, None when it holds an unknown symbol."""
+        if not isinstance(size, torch.SymInt):
+            return int(size)
+        value = size.node.expr.xreplace(self.values)
+        return int(value) if value.is_number else None
+
+    def agree(self, said: Any, got: tuple[int, ...]) -> bool:
+        """Whether every size that is known is the real one."""
+        return len(said) == len(got) and all(self.number(s) in (g, None) for s, g in zip(said, got, strict=True))
+
+
+def _wrong(said: list[torch.Tensor], got: list[Trace], symbols: Symbols) -> tuple[str, str] | None:
+    """Return (cause, words) for the first thing that the metadata says wrongly."""
+    if len(said) != len(got):
+        return "count", f"expected {len(got)} tensors, as the node gives; got {len(said)}"
+    for meta, real in zip(said, got, strict=True):
+        if meta.dtype != real.dtype:
+            return "dtype", f"expected {real.dtype}, as the node gives; got {meta.dtype}"
+        if not symbols.agree(meta.shape, real.shape):
+            return "shape", f"expected {list(real.shape)}, as the node gives; got {list(meta.shape)}"
+        if meta.device != real.device:
+            return "device", f"expected {real.device}, as the node gives; got {meta.device}"
+        if real.stride is not None and meta.layout == torch.strided and 0 not in real.shape:
+            shown = [i for i, size in enumerate(real.shape) if size > 1]
+            if not symbols.agree([meta.stride()[i] for i in shown], tuple(real.stride[i] for i in shown)):
+                return "stride", f"expected {real.stride}, as the node gives; got {meta.stride()}"
+    return None
+
+
+def _confirmed(evidence: Evidence, suspects: list[tuple[torch.fx.Node, str, str, str]]) -> Iterator[CheckFailure]:
+    """Yield the suspects that fake propagation does not agree with either."""
+    faked = fake_forms(evidence.after, evidence.meta_key)
+    for node, key, cause, words in suspects:
+        forms = faked.get(node.name)
+        if forms is None or not _same_forms(_tensors(node.meta[key]), forms):
+            yield evidence.failure("metadata", cause, f'meta["{key}"]: {words}', node=node.name)
+
+
+def fake_forms(gm: torch.fx.GraphModule, meta_key: str) -> dict[str, list[torch.Tensor]]:
+    """Return, by node name, the fake tensors that each node gives, as far as the graph runs on fakes."""
+    try:
+        copy = copy_graph_module(gm)
+    except Exception:
+        return {}
+    said = {node.name: node.meta for node in copy.graph.nodes if node.op not in ("placeholder", "output")}
+    for meta in said.values():
+        meta.pop("val", None)
+        meta.pop("example_value", None)
+    with contextlib.suppress(Exception), kept_shapes(gm):
+        propagate(copy, meta_key=meta_key)
+    names = zip((n.name for n in gm.graph.nodes), copy.graph.nodes, strict=True)
+    return {name: _tensors(node.meta[meta_key]) for name, node in names if meta_key in node.meta}
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
+def _same_forms(said: list[torch.Tensor], forms: list[torch.Tensor]) -> bool:
+    return len(said) == len(forms) and all(
+        a.dtype == b.dtype and a.device == b.device and str(list(a.shape)) == str(list(b.shape))
+        and str(strides_that_show(a)) == str(strides_that_show(b)) for a, b in zip(said, forms, strict=True))

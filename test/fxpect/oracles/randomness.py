@@ -1,0 +1,60 @@
+"""Which nodes draw random numbers, and how much."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fxpect.oracles.observe import observe
+from fxpect.oracles.rounding import CleanRun, base_name
+
+if TYPE_CHECKING:
+    from fxpect.oracles.evidence import Evidence
+
+
+def draws(gm: torch.fx.GraphModule, args: list[Any], seed: int) -> list[tuple[torch.fx.Node, int]]:
+    """Return the nodes that draw from the global generator, in order, with the numbers of elements they give."""
+    runs: list[CleanRun] = []
+
+    def make(module: torch.fx.GraphModule) -> CleanRun:
+        runs.append(CleanRun(module))
+        return runs[-1]
+
+    observe(gm, args, seed=seed, interpreter=make)
+    return [(node, sum(value.numel() for value in clean.values)) for node, clean in runs[0].nodes.items()
+            if clean.generator is not None]
+
+
+def live(graph: torch.fx.Graph) -> set[torch.fx.Node]:
+    """Return the nodes that an output depends on (through arguments; writes in place are not followed)."""
+    found: set[torch.fx.Node] = set()
+    stack = [graph.output_node()]
+    while stack:
+        node = stack.pop()
+        if node not in found:
+            found.add(node)
+            stack.extend(node.all_input_nodes)
+    return found
+
+
+def compare_draws(evidence: Evidence) -> tuple[str, str, str | None]:
+    """Return (cause, message, node) for two graphs that leave the generator in different states."""
+    before = draws(evidence.before, evidence.args, evidence.seed)
+    after = draws(evidence.after, evidence.args, evidence.seed)
+    said = f"expected draws {_words(before)}; got {_words(after)}"
+    if sum(n for _, n in after) > sum(n for _, n in before) or (after and not before):
+        return "rng-draws-added", said, after[0][0].name
+    alive = live(evidence.before.graph)
+    useful = [(node, n) for node, n in before if node in alive]
+    if sum(n for _, n in after) < sum(n for _, n in useful):
+        kept = {node.name for node, _ in after}
+        gone = next((node.name for node, _ in useful if node.name not in kept), None)
+        return "rng-draws-merged", f"independent draws became fewer: {said}", gone
+    if sum(n for _, n in after) < sum(n for _, n in before):
+        return "rng-draws-removed", f"unused draws are gone: {said}", None
+    return "rng-consumption", f"the generator ends in another state: {said}", None
+
+
+def _words(drawn: list[tuple[torch.fx.Node, int]]) -> str:
+    return "[" + ", ".join(f"{base_name(node)} x {count}" for node, count in drawn) + "]"
