@@ -1,0 +1,209 @@
+"""Write the type of a value as an annotation, ``f32[2, s0](stride=(1, 2))``, and build a fake value from one."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+
+from fxpect.errors import GraphTextError
+from fxpect.text.symbols import SymbolNames, SymbolTable
+
+DTYPE_NAMES: dict[torch.dtype, str] = {
+    torch.float64: "f64", torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16", torch.int64: "i64",
+    torch.int32: "i32", torch.int16: "i16", torch.int8: "i8", torch.uint8: "u8", torch.bool: "b8",
+    torch.complex64: "c64", torch.complex128: "c128"}
+for _name, _dtype in sorted(vars(torch).items()):
+    if isinstance(_dtype, torch.dtype) and _dtype not in DTYPE_NAMES and str(_dtype) == f"torch.{_name}":
+        DTYPE_NAMES[_dtype] = _name
+DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
+MISSING = "?"
+
+_TENSOR = re.compile(r"(\w+)\[(.*?)\](?:\((.*)\))?$", re.DOTALL)
+_SYMBOLIC = re.compile(r"(SymInt|SymFloat|SymBool)\((.*)\)$", re.DOTALL)
+
+
+class TypeWriter:
+    """Write the types of one graph; it remembers each shape, so that a repeated one costs a look-up."""
+
+    def __init__(self, symbols: SymbolNames):
+        self.symbols = symbols
+        self._shapes: dict[Any, str] = {}
+
+    def text(self, value: Any, is_input: bool = False) -> str | None:
+        """Return the annotation of a value, None for what has no type to show.
+
+        ``is_input`` adds what later values inherit: whether a gradient is required, and whether it is a Parameter.
+        """
+        if isinstance(value, torch.Tensor):
+            return self._tensor(value, is_input)
+        if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
+            return f"{type(value).__name__}({self.symbols.text(value)})"
+        if isinstance(value, (tuple, list)):
+            items = [self.text(item, is_input) or "None" for item in value]
+            if isinstance(value, list):
+                return f"[{', '.join(items)}]"
+            return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
+        if type(value) in (int, float, bool, str):
+            return repr(value) if type(value) is not str else None
+        return None
+
+    def _tensor(self, value: torch.Tensor, is_input: bool) -> str:
+        device = value.fake_device if type(value) is FakeTensor else value.device
+        strided = value.layout is torch.strided
+        key = (value.dtype, value.shape, value.stride() if strided else value.layout, device, is_input and
+               (value.requires_grad, isinstance(value, torch.nn.Parameter)))
+        try:
+            found = self._shapes.get(key)
+        except TypeError:
+            key, found = None, None
+        if found is None:
+            found = self._spell(value, device, strided, is_input)
+            if key is not None:
+                self._shapes[key] = found
+        return found
+
+    def _spell(self, value: torch.Tensor, device: torch.device, strided: bool, is_input: bool) -> str:
+        sizes = [self._size(size) for size in value.shape]
+        extras = []
+        if strided:
+            strides = [self._size(size) for size in value.stride()]
+            if not self._contiguous(value, sizes, strides):
+                extras.append(f"stride=({', '.join(strides)}{',' if len(strides) == 1 else ''})")
+        else:
+            extras.append(f"layout={value.layout}")
+        if device.type != "cpu":
+            extras.append(f"device='{device}'")
+        if is_input and isinstance(value, torch.nn.Parameter):
+            extras.append("parameter=True" if value.requires_grad else "parameter=True, requires_grad=False")
+        elif is_input and value.requires_grad:
+            extras.append("requires_grad=True")
+        name = DTYPE_NAMES.get(value.dtype, str(value.dtype))
+        return f"{name}[{', '.join(sizes)}]" + (f"({', '.join(extras)})" if extras else "")
+
+    def _size(self, size: Any) -> str:
+        return str(size) if type(size) is int else self.symbols.text(size)
+
+    def _contiguous(self, value: torch.Tensor, sizes: list[str], strides: list[str]) -> bool:
+        """Compare with row-major strides without asking torch, which could add a guard."""
+        if all(type(size) is int for size in value.shape) and all(type(step) is int for step in value.stride()):
+            expected = 1
+            if 0 in value.shape:
+                return True
+            for size, step in zip(reversed(value.shape), reversed(value.stride())):
+                if size != 1 and step != expected:
+                    return False
+                expected *= size
+            return True
+        expected = 1
+        for size, text, step in zip(reversed(value.shape), reversed(sizes), reversed(strides)):
+            if text != "1" and step != self._size(expected):
+                return False
+            expected = expected * size
+        return True
+
+
+class TypeReader:
+    """Build fake values from annotations; all of one text share a fake mode."""
+
+    def __init__(self, mode: Any, symbols: SymbolTable):
+        self.mode, self.symbols = mode, symbols
+
+    def value(self, text: str, line: int | None) -> Any:
+        """Return the fake tensor, symbolic number, constant, tuple or list that ``text`` describes."""
+        text = text.strip()
+        if text == "None":
+            return None
+        if text.startswith(("(", "[")):
+            return self._sequence(text, line)
+        symbolic = _SYMBOLIC.match(text)
+        if symbolic:
+            return self.symbols.number(symbolic[1], symbolic[2], line)
+        if _TENSOR.match(text):
+            return self.tensor(text, line)
+        try:
+            constant = ast.literal_eval(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            constant = None
+        if type(constant) not in (int, float, bool):
+            raise GraphTextError(f'expected a type such as "f32[2, 8]"; got {text[:80]!r}', line)
+        return constant
+
+    def _sequence(self, text: str, line: int | None) -> Any:
+        if not text.endswith(")" if text[0] == "(" else "]"):
+            raise GraphTextError(f"expected a closing bracket in the type {text[:80]!r}", line)
+        items = [self.value(item, line) for item in split_items(text[1:-1])]
+        return tuple(items) if text[0] == "(" else items
+
+    def tensor(self, text: str, line: int | None, real: bool = False) -> torch.Tensor:
+        """Return the tensor that ``text`` describes, fake unless ``real``."""
+        dtype, sizes, extras = self._parts(text, line)
+        strides = extras.get("stride")
+        device = torch.device(extras.get("device", "cpu"))
+        try:
+            with self.mode if not real else torch.no_grad():
+                made = _make(dtype, sizes, strides, device, extras.get("layout"))
+            parameter = extras.get("parameter", False)
+            needs = extras.get("requires_grad", bool(parameter))
+            if parameter:
+                return torch.nn.Parameter(made, requires_grad=needs)
+            return made.requires_grad_(True) if needs else made
+        except GraphTextError:
+            raise
+        except Exception as error:
+            raise GraphTextError(f"cannot build a tensor of type {text[:80]!r}: {error}", line) from error
+
+    def _parts(self, text: str, line: int | None) -> tuple[torch.dtype, list[Any], dict[str, Any]]:
+        found = _TENSOR.match(text)
+        if found is None or found[1] not in DTYPES:
+            raise GraphTextError(f'expected a tensor type such as "f32[2, 8]"; got {text[:80]!r}', line)
+        sizes = [self._size(item, line) for item in split_items(found[2])]
+        extras: dict[str, Any] = {}
+        for item in split_items(found[3] or ""):
+            key, _, word = (part.strip() for part in item.partition("="))
+            extras[key] = self._extra(key, word, line)
+        return DTYPES[found[1]], sizes, extras
+
+    def _size(self, text: str, line: int | None) -> Any:
+        return int(text) if text.isdigit() else self.symbols.number("SymInt", text, line)
+
+    def _extra(self, key: str, word: str, line: int | None) -> Any:
+        if key == "stride" and word.startswith("(") and word.endswith(")"):
+            return [self._size(item, line) for item in split_items(word[1:-1])]
+        if key == "device" and re.fullmatch(r"'[a-z]+(:\d+)?'", word):
+            return word[1:-1]
+        if key in ("parameter", "requires_grad") and word in ("True", "False"):
+            return word == "True"
+        if key == "layout" and isinstance(getattr(torch, word.removeprefix("torch."), None), torch.layout):
+            return getattr(torch, word.removeprefix("torch."))
+        raise GraphTextError(f"expected stride, device, layout, parameter or requires_grad; got {key}={word[:40]}", line)
+
+
+def _make(dtype: torch.dtype, sizes: list[Any], strides: list[Any] | None, device: torch.device, layout: Any) -> torch.Tensor:
+    if layout is torch.sparse_coo:
+        return torch.sparse_coo_tensor(size=sizes, dtype=dtype, device=device)
+    if layout is not None:
+        raise GraphTextError(f"cannot build a tensor of layout {layout}")
+    if dtype in (torch.quint8, torch.qint8, torch.qint32):
+        return torch._empty_affine_quantized(sizes, scale=1.0, zero_point=0, dtype=dtype, device=device)
+    if strides is None:
+        return torch.empty(sizes, dtype=dtype, device=device)
+    return torch.empty_strided(sizes, strides, dtype=dtype, device=device)
+
+
+def split_items(text: str) -> list[str]:
+    """Split at the commas that are outside every bracket."""
+    items, depth, start = [], 0, 0
+    for place, letter in enumerate(text):
+        if letter in "([{":
+            depth += 1
+        elif letter in ")]}":
+            depth -= 1
+        elif letter == "," and depth == 0:
+            items.append(text[start:place].strip())
+            start = place + 1
+    last = text[start:].strip()
+    return [*items, last] if last else items

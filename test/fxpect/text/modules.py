@@ -1,0 +1,178 @@
+"""Write the attributes and submodules that a graph uses, and build them back without running a name from the text."""
+
+from __future__ import annotations
+
+import inspect
+import keyword
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.fx import GraphModule, Node
+
+from fxpect.errors import GraphTextError
+from fxpect.text.effects import attribute_of
+
+SIGNATURE = "fxpect_signature"
+_SHOWN_ELEMENTS = 16
+_COUNTER = re.compile(r"_\d+$")
+
+
+def attribute_text(path: str) -> str:
+    """Return ``self.a.b``, or ``self["a.0.b"]`` where a part of the path is no identifier."""
+    if all(part.isidentifier() and part not in keyword.kwlist for part in path.split(".")):
+        return f"self.{path}"
+    return f'self["{path}"]'
+
+
+def used_attributes(module: Any, body: list[Node]) -> dict[str, tuple[str, str, Any]]:
+    """Return each attribute path that ``body`` uses, in order: its path, how the text spells it, and the object."""
+    found: dict[str, tuple[str, str, Any]] = {}
+    graphs: set[str] = set()
+    for node in body:
+        if node.op not in ("get_attr", "call_module") or node.target in found:
+            continue
+        value = attribute_of(module, node.target)
+        text = attribute_text(node.target)
+        if isinstance(value, GraphModule):
+            base = _COUNTER.sub("", node.target.rpartition(".")[2])
+            base = base if base.isidentifier() and not keyword.iskeyword(base) else "graph"
+            name, number = base, 0
+            while name in graphs:
+                number += 1
+                name = f"{base}_{number}"
+            graphs.add(name)
+            text = f"self.{name}"
+        found[node.target] = (node.target, text, value)
+    return found
+
+
+def declare(module: Any, attributes: dict[str, tuple[str, str, Any]], writer: Any, symbols: Any,
+            constant: Callable[[Any], str]) -> tuple[list[str], list[tuple[str, GraphModule]]]:
+    """Return the declaration lines, and the nested graphs with their names."""
+    lines: list[str] = []
+    nested: list[tuple[str, GraphModule]] = []
+    first: dict[int, str] = {}
+    for _, text, value in attributes.values():
+        if isinstance(value, GraphModule):
+            nested.append((text.removeprefix("self."), value))
+        elif isinstance(value, (torch.Tensor, torch.nn.Module)) and id(value) in first:
+            lines.append(f"{text} = {first[id(value)]}")
+        elif isinstance(value, torch.Tensor):
+            lines.append(f'{text}: "{writer.text(value, True)}"{_contents(value, constant)}')
+        elif isinstance(value, torch.nn.Module):
+            lines.append(f"{text} = {_constructor(value, constant)}")
+        else:
+            lines.append(f"{text} = {constant(value)}")
+        first.setdefault(id(value), text)
+    return lines, nested
+
+
+def _contents(value: torch.Tensor, constant: Callable[[Any], str]) -> str:
+    """Return `` = [...]`` for a small constant tensor; the numbers of a parameter are no part of a graph."""
+    if isinstance(value, torch.nn.Parameter) or type(value) is not torch.Tensor or value.is_meta:
+        return ""
+    if value.layout is not torch.strided or value.is_quantized or value.numel() > _SHOWN_ELEMENTS:
+        return ""
+    return f" = {constant(value.detach().cpu().tolist())}"
+
+
+def _constructor(module: torch.nn.Module, constant: Callable[[Any], str]) -> str:
+    """Return the call that builds a torch.nn module like this one, ``opaque(...)`` where its arguments cannot be told."""
+    kind = type(module)
+    if _MODULES.get(kind.__name__) is not kind:
+        return f'opaque("{kind.__module__}.{kind.__qualname__}")'
+    arguments = []
+    for name, parameter in inspect.signature(kind.__init__).parameters.items():
+        if name in ("self", "device", "dtype", "args", "kwargs") or parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        if not hasattr(module, name):
+            if parameter.default is parameter.empty:
+                return f'opaque("{kind.__module__}.{kind.__qualname__}")'
+            continue
+        value = _argument(module, name)
+        if parameter.default is parameter.empty:
+            arguments.append(constant(value))
+        elif value != parameter.default and not _same_sizes(value, parameter.default):
+            arguments.append(f"{name}={constant(value)}")
+    dtypes = {tensor.dtype for tensor in module.parameters()}
+    if len(dtypes) == 1 and dtypes != {torch.float32}:
+        arguments.append(f"dtype={dtypes.pop()}")
+    return f"torch.nn.{kind.__name__}({', '.join(arguments)})" + ("" if module.training else ".eval()")
+
+
+def _argument(module: torch.nn.Module, name: str) -> Any:
+    """Return a constructor argument from the attribute of the same name; a tensor there means "yes"."""
+    value = getattr(module, name)
+    if name == "bias" and not isinstance(value, bool):
+        return value is not None
+    return value
+
+
+def _same_sizes(value: Any, default: Any) -> bool:
+    """Say whether ``value`` is the tuple that torch makes of a single default number."""
+    return isinstance(value, tuple) and type(default) is int and all(item == default for item in value)
+
+
+def _buildable_modules() -> dict[str, type]:
+    found = {}
+    for name in torch.nn.modules.__all__:
+        kind = getattr(torch.nn, name, None)
+        if isinstance(kind, type) and issubclass(kind, torch.nn.Module) and kind.__module__.startswith("torch.nn.modules"):
+            if name not in ("Module", "Container", "Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict"):
+                found[name] = kind
+    return found
+
+
+_MODULES = _buildable_modules()
+
+
+def build_module(name: str, args: list[Any], kwargs: dict[str, Any], line: int) -> torch.nn.Module:
+    """Return a torch.nn module made from constants; its parameters come from a seed of their own.
+
+    Raises GraphTextError for a class that is not in torch.nn, or when torch refuses the arguments.
+    """
+    kind = _MODULES.get(name.removeprefix("torch.nn."))
+    if kind is None or not name.startswith("torch.nn."):
+        raise GraphTextError(f"expected a module of torch.nn; got {name}", line)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return kind(*args, **kwargs)
+    except Exception as error:
+        raise GraphTextError(f"cannot build {name}: {error}", line) from error
+
+
+def fill_deterministic(value: torch.Tensor) -> None:
+    """Write numbers that depend on the shape and dtype alone into a real tensor."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        if value.is_floating_point() or value.is_complex():
+            value.copy_(torch.randn(value.shape, generator=generator))
+        elif value.dtype is torch.bool:
+            value.copy_(torch.randint(0, 2, value.shape, generator=generator))
+        elif not value.is_quantized:
+            value.copy_(torch.randint(0, 4, value.shape, generator=generator))
+
+
+def place(module: torch.nn.Module, path: str, value: Any, line: int) -> None:
+    """Set ``path`` on ``module``, making plain modules on the way; refuses names that a module needs itself."""
+    *parents, last = path.split(".")
+    for part in [*parents, last]:
+        if part.startswith("__") or hasattr(torch.nn.Module, part) or hasattr(GraphModule, part):
+            raise GraphTextError(f"expected the name of an attribute; got {path}", line)
+    for part in parents:
+        inner = module._modules.get(part)
+        if inner is None:
+            inner = torch.nn.Module()
+            module.add_module(part, inner)
+        module = inner
+    if isinstance(value, torch.nn.Module):
+        module.add_module(last, value)
+    elif isinstance(value, torch.nn.Parameter):
+        module.register_parameter(last, value)
+    elif isinstance(value, torch.Tensor):
+        module.register_buffer(last, value)
+    else:
+        setattr(module, last, value)

@@ -1,0 +1,288 @@
+"""Read a graph text back into a GraphModule, through ``ast`` alone: nothing in the text is ever evaluated."""
+
+from __future__ import annotations
+
+import ast
+import textwrap
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx import Graph, GraphModule, Node
+
+from fxpect.errors import GraphTextError
+from fxpect.text import modules, propagation
+from fxpect.text.annotations import MISSING, TypeReader
+from fxpect.text.symbols import SymbolTable
+from fxpect.text.targets import check_method, is_readable_attribute, resolve_target
+from fxpect.text.values import ValueReader, dotted
+
+_MAX_CHARACTERS = 50_000_000
+_MAX_BRACKETS = 150
+
+
+def parse_graph(text: str, *, meta_key: str | None = None, sizes: dict[str, int] | None = None) -> GraphModule:
+    """Return the GraphModule that a graph text describes, with fake values in the metadata of its nodes.
+
+    ``meta_key`` is "val" or "example_value"; without it "val" when the text calls ATen operators. ``sizes`` gives
+    example sizes for symbols. Where only the inputs are typed, the other types come from propagation.
+    Raises GraphTextError, with the line, for a text that is not a graph; UnknownTargetError for a forbidden callable.
+    """
+    if meta_key not in (None, "val", "example_value"):
+        raise GraphTextError(f'parse_graph: expected meta_key "val" or "example_value"; got {meta_key!r}')
+    function = _syntax(text)
+    symbols = SymbolTable(sizes)
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    shared = _Shared(TypeReader(mode, symbols), symbols)
+    module, wanting = _GraphReader(shared, meta_key or _guess_key(text)).module(function, top=True)
+    mode.shape_env = symbols.environment
+    mode.static_shapes = symbols.environment is None
+    if function.decorator_list:
+        module.meta[modules.SIGNATURE] = [f"@{ast.unparse(item)}".replace("'", '"') for item in function.decorator_list]
+    if wanting:
+        propagation.propagate(module, meta_key=meta_key or _guess_key(text), mode=mode, only_missing=True)
+    return module
+
+
+def _guess_key(text: str) -> str:
+    return "val" if "torch.ops.aten." in text or "torch.ops.prims." in text else "example_value"
+
+
+def _syntax(text: str) -> ast.FunctionDef:
+    """Return the one function of the text; every way in which Python can refuse it becomes a GraphTextError."""
+    if not isinstance(text, str):
+        raise GraphTextError(f"parse_graph: expected a text; got {type(text).__name__}")
+    if len(text) > _MAX_CHARACTERS:
+        raise GraphTextError(f"expected at most {_MAX_CHARACTERS} characters; got {len(text)}")
+    text = textwrap.dedent(text)
+    _check_brackets(text)
+    try:
+        tree = ast.parse(text)
+    except SyntaxError as error:
+        raise GraphTextError(f"not valid Python: {error.msg}", error.lineno) from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise GraphTextError(f"not valid Python: {type(error).__name__}: {error}") from None
+    if len(tree.body) != 1 or not isinstance(tree.body[0], ast.FunctionDef):
+        raise GraphTextError(f"expected one function definition; got {len(tree.body)} statements", 1)
+    return tree.body[0]
+
+
+def _check_brackets(text: str) -> None:
+    """Refuse deep nesting before Python's own parser meets it."""
+    depth = 0
+    for number, line in enumerate(text.split("\n"), 1):
+        for letter in line:
+            if letter in "([{":
+                depth += 1
+                if depth > _MAX_BRACKETS:
+                    raise GraphTextError(f"expected at most {_MAX_BRACKETS} nested brackets", number)
+            elif letter in ")]}" and depth:
+                depth -= 1
+    for number, line in enumerate(text.split("\n"), 1):
+        for sign in ("-", "~", "+", "not "):
+            if sign * 500 in line.replace(" ", "") or sign * 500 in line:
+                raise GraphTextError("expected at most 500 signs in a row", number)
+
+
+class _Shared:
+    """What all graphs of one text have in common."""
+
+    def __init__(self, types: TypeReader, symbols: SymbolTable):
+        self.types, self.symbols = types, symbols
+
+
+class _GraphReader:
+    """Read one function into one GraphModule."""
+
+    def __init__(self, shared: _Shared, meta_key: str):
+        self.shared, self.meta_key = shared, meta_key
+        self.root = torch.nn.Module()
+        self.graph = Graph(self.root)
+        self.names: dict[str, Any] = {}
+        self.attributes: set[str] = set()
+        self.reader = ValueReader(self.names, shared.symbols.number)
+        self.typed_inputs = 0
+        self.inputs = 0
+        self.typed = 0
+        self.done = False
+
+    def module(self, function: ast.FunctionDef, top: bool = False) -> tuple[GraphModule, bool]:
+        """Return the module, and whether its types are to be propagated because the text gives those of inputs only."""
+        body = list(function.body)
+        if top:
+            body = self._declare_symbols(body)
+        self._parameters(function)
+        for statement in body:
+            if self.done:
+                raise GraphTextError("expected nothing after return", statement.lineno)
+            self._statement(statement)
+        if not self.done and not (len(body) == 1 and isinstance(body[0], ast.Pass)):
+            raise GraphTextError("expected a return statement at the end", function.lineno)
+        graph_module = GraphModule(self.root, self.graph)
+        return graph_module, self.typed == 0 and self.typed_inputs == self.inputs > 0
+
+    def _declare_symbols(self, body: list[ast.stmt]) -> list[ast.stmt]:
+        while body and isinstance(body[0], ast.AnnAssign) and isinstance(body[0].target, ast.Name) and body[0].value is None:
+            statement = body.pop(0)
+            self.shared.symbols.declare(statement.target.id, _annotation(statement.annotation), statement.lineno)
+        self._adopt_environment()
+        return body
+
+    def _adopt_environment(self) -> None:
+        mode, environment = self.shared.types.mode, self.shared.symbols.environment
+        if mode.shape_env is None and environment is not None:
+            mode.shape_env, mode.static_shapes = environment, False
+
+    def _parameters(self, function: ast.FunctionDef) -> None:
+        given = function.args
+        if given.posonlyargs or given.kwonlyargs or not given.args or given.args[0].arg != "self":
+            raise GraphTextError("expected def forward(self, ...) with plain arguments", function.lineno)
+        defaults = [None] * (len(given.args) - len(given.defaults)) + list(given.defaults)
+        listed = [("", argument, default) for argument, default in zip(given.args, defaults)][1:]
+        listed += [(star, argument, None) for star, argument in (("*", given.vararg), ("**", given.kwarg)) if argument]
+        for star, argument, default in listed:
+            args = () if default is None else (self.reader.read(default),)
+            self._check_new(argument.arg, argument.lineno)
+            node = self.graph.create_node("placeholder", star + argument.arg, args, {}, name=argument.arg)
+            self.names[argument.arg] = node
+            self.inputs += 1
+            if argument.annotation is not None:
+                self.typed_inputs += 1
+                self._type(node, argument.annotation)
+
+    def _statement(self, statement: ast.stmt) -> None:
+        line = statement.lineno
+        if isinstance(statement, ast.FunctionDef):
+            child, wanting = _GraphReader(self.shared, self.meta_key).module(statement)
+            self._attach(statement.name, child, line)
+        elif isinstance(statement, ast.Return):
+            self.graph.output(None if statement.value is None else self.reader.read(statement.value))
+            self.done = True
+        elif isinstance(statement, (ast.Assign, ast.AnnAssign)):
+            target = statement.target if isinstance(statement, ast.AnnAssign) else statement.targets[0]
+            if isinstance(statement, ast.Assign) and len(statement.targets) != 1:
+                raise GraphTextError("expected one name on the left", line)
+            annotation = statement.annotation if isinstance(statement, ast.AnnAssign) else None
+            path = _attribute_path(target)
+            if path is not None:
+                self._declare(path, annotation, statement.value, line)
+            elif isinstance(target, ast.Name) and statement.value is not None:
+                self._check_new(target.id, line)
+                self._define(target.id, annotation, statement.value, line)
+            else:
+                raise GraphTextError("expected name = call", line)
+        elif not isinstance(statement, ast.Pass):
+            raise GraphTextError(f"expected name = call, a declaration or return; got {type(statement).__name__}", line)
+
+    def _check_new(self, name: str, line: int) -> None:
+        if name in self.names or name == "self":
+            raise GraphTextError(f"{name} is defined twice", line)
+
+    def _attach(self, path: str, value: Any, line: int) -> None:
+        if path in self.attributes:
+            raise GraphTextError(f"self.{path} is declared twice", line)
+        self.attributes.add(path)
+        modules.place(self.root, path, value, line)
+
+    def _declare(self, path: str, annotation: ast.AST | None, value: ast.AST | None, line: int) -> None:
+        """Make the attribute or submodule of a line such as ``self.weight: "f32[4, 4]"``."""
+        if annotation is not None:
+            made = self.shared.types.tensor(_annotation(annotation), line, real=True)
+            if value is None:
+                modules.fill_deterministic(made)
+            else:
+                self._fill(made, value, line)
+            self._attach(path, made, line)
+            return
+        other = _attribute_path(value) if value is not None else None
+        if other is not None:
+            if other not in self.attributes:
+                raise GraphTextError(f"self.{other} is not declared", line)
+            self._attach(path, modules.attribute_of(self.root, other), line)
+        else:
+            self._attach(path, self._module_or_constant(value, line), line)
+
+    def _fill(self, made: torch.Tensor, value: ast.AST, line: int) -> None:
+        try:
+            with torch.no_grad():
+                made.copy_(torch.tensor(self.reader.read(value), dtype=made.dtype).reshape(made.shape))
+        except GraphTextError:
+            raise
+        except Exception as error:
+            raise GraphTextError(f"these numbers do not fit the type: {error}", line) from None
+
+    def _module_or_constant(self, value: ast.AST, line: int) -> Any:
+        training = True
+        call = value
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "eval" and not call.args:
+            training, call = False, call.func.value
+        name = dotted(call.func) if isinstance(call, ast.Call) else None
+        if name is None or not name.startswith("torch.nn."):
+            return self.reader.read(value)
+        kwargs = {item.arg: self.reader.read(item.value) for item in call.keywords if item.arg}
+        made = modules.build_module(name, [self.reader.read(item) for item in call.args], kwargs, line)
+        return made.train(training)
+
+    def _define(self, name: str, annotation: ast.AST | None, value: ast.AST, line: int) -> None:
+        path = _attribute_path(value)
+        if path is not None:
+            self._check_attribute(path, line)
+            node = self.graph.create_node("get_attr", path, name=name)
+        elif isinstance(value, ast.Call):
+            node = self._call(name, value, line)
+        else:
+            raise GraphTextError("expected a call or an attribute of self on the right", line)
+        self.names[name] = node
+        if annotation is not None:
+            self._type(node, annotation)
+            self.typed += 1
+
+    def _check_attribute(self, path: str, line: int) -> None:
+        if path not in self.attributes:
+            raise GraphTextError(f'self.{path} is not declared; write self.{path}: "f32[2, 8]" before it is used', line)
+
+    def _call(self, name: str, call: ast.Call, line: int) -> Node:
+        path = _attribute_path(call.func)
+        kwargs = {}
+        for item in call.keywords:
+            if item.arg is None:
+                raise GraphTextError("expected keyword arguments by name, not **", line)
+            kwargs[item.arg] = self.reader.read(item.value)
+        if any(isinstance(item, ast.Starred) for item in call.args):
+            raise GraphTextError("expected arguments one by one, not *", line)
+        args = [self.reader.read(item) for item in call.args]
+        if path is not None:
+            self._check_attribute(path, line)
+            return self.graph.create_node("call_module", path, tuple(args), kwargs, name=name)
+        qualified = dotted(call.func)
+        if qualified is not None and qualified.partition(".")[0] not in self.names:
+            target = resolve_target(qualified, line)
+            if target is getattr and (len(args) < 2 or not is_readable_attribute(args[1])):
+                raise GraphTextError(f"expected getattr of a plain attribute such as shape; got {args[1:2]}", line)
+            return self.graph.create_node("call_function", target, tuple(args), kwargs, name=name)
+        if not isinstance(call.func, ast.Attribute):
+            raise GraphTextError(f"expected a qualified callable; got {qualified or type(call.func).__name__}", line)
+        method = check_method(call.func.attr, line)
+        receiver = self.reader.read(call.func.value)
+        return self.graph.create_node("call_method", method, (receiver, *args), kwargs, name=name)
+
+    def _type(self, node: Node, annotation: ast.AST) -> None:
+        text = _annotation(annotation)
+        if text == MISSING:
+            return
+        node.meta[self.meta_key] = self.shared.types.value(text, annotation.lineno)
+        self._adopt_environment()
+
+
+def _annotation(tree: ast.AST) -> str:
+    if not isinstance(tree, ast.Constant) or not isinstance(tree.value, str):
+        raise GraphTextError('expected a type in quotes, such as "f32[2, 8]"', tree.lineno)
+    return tree.value
+
+
+def _attribute_path(tree: ast.AST | None) -> str | None:
+    """Return ``a.b`` for ``self.a.b`` and for ``self["a.b"]``, None for anything else."""
+    if isinstance(tree, ast.Subscript) and isinstance(tree.value, ast.Name) and tree.value.id == "self":
+        return tree.slice.value if isinstance(tree.slice, ast.Constant) and isinstance(tree.slice.value, str) else None
+    name = dotted(tree) if isinstance(tree, ast.Attribute) else None
+    return name[5:] if name is not None and name.startswith("self.") else None

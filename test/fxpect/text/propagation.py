@@ -1,0 +1,172 @@
+"""Recompute the metadata of nodes by running them on fake tensors, one node or a whole graph."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.fx import GraphModule, Node
+from torch.fx.node import map_arg
+
+from fxpect.errors import FxpectError
+from fxpect.text.effects import attribute_of
+
+_RESHAPING_INPLACE = frozenset(
+    "t_ transpose_ swapaxes_ swapdims_ squeeze_ unsqueeze_ resize_ resize_as_ set_ as_strided_ detach_ requires_grad_".split())
+
+
+def meta_key_of(module: GraphModule) -> str:
+    """Return under which key the graph keeps its fake values: "val", or "example_value" as dynamo does."""
+    for node in module.graph.nodes:
+        if "val" in node.meta:
+            return "val"
+        if "example_value" in node.meta:
+            return "example_value"
+    return "val"
+
+
+def fake_mode_of(module: GraphModule) -> FakeTensorMode | None:
+    """Return the fake mode of the recorded values, None when no node has a fake tensor."""
+    for node in module.graph.nodes:
+        for key in ("val", "example_value"):
+            for value in _flat(node.meta.get(key)):
+                if isinstance(value, FakeTensor):
+                    return value.fake_mode
+    return None
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    if isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _flat(item)
+    else:
+        yield value
+
+
+@contextlib.contextmanager
+def quiet_state(meta_key: str) -> Iterator[None]:
+    """Run with gradients as the capture had them, and put every global mode that a graph can switch back."""
+    keys = ("cpu", "cuda")
+    saved = [(key, torch.is_autocast_enabled(key), torch.get_autocast_dtype(key)) for key in keys]
+    cache = torch.is_autocast_cache_enabled()
+    try:
+        with torch.set_grad_enabled(meta_key == "example_value"):
+            yield
+    finally:
+        for key, enabled, dtype in saved:
+            torch.set_autocast_enabled(key, enabled)
+            torch.set_autocast_dtype(key, dtype)
+        torch.set_autocast_cache_enabled(cache)
+
+
+def retype(node: Node, meta_key: str, mode: FakeTensorMode) -> Any:
+    """Run one node on the recorded values of its arguments, record its own value and return it.
+
+    The arguments must have values already. Raises whatever the operator raises: the node does not type.
+    A graph that switches a global mode (autocast, gradients) types as a whole only: see ``propagate``.
+    """
+    with quiet_state(meta_key), mode:
+        return _run(node, meta_key, mode, {})
+
+
+def propagate(module: GraphModule, fake_inputs: Sequence[Any] | None = None, *, meta_key: str | None = None,
+              mode: FakeTensorMode | None = None, only_missing: bool = False) -> None:
+    """Recompute the metadata of every node by running the graph on fake tensors.
+
+    ``fake_inputs`` replace the recorded values of the placeholders, one for each. With ``only_missing`` a recorded
+    value stays. Raises FxpectError when an input has no value; an error of an operator names its node in a note.
+    """
+    key = meta_key or meta_key_of(module)
+    if mode is None:
+        mode = next((value.fake_mode for value in _flat(list(fake_inputs or ())) if isinstance(value, FakeTensor)), None)
+        mode = mode or fake_mode_of(module) or FakeTensorMode(allow_non_fake_inputs=True)
+    placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
+    if fake_inputs is not None:
+        if len(fake_inputs) != len(placeholders):
+            raise FxpectError(f"propagate: expected {len(placeholders)} inputs; got {len(fake_inputs)}")
+        for node, value in zip(placeholders, fake_inputs):
+            is_real = isinstance(value, torch.Tensor) and not isinstance(value, FakeTensor)
+            node.meta[key] = mode.from_tensor(value, static_shapes=True) if is_real else value
+    unknown = [node.name for node in placeholders if key not in node.meta]
+    if unknown:
+        raise FxpectError(f"propagate: expected a value in meta[{key!r}] of every input; none for {', '.join(unknown)}")
+    attributes: dict[str, Any] = {}
+    with quiet_state(key), mode:
+        for node in module.graph.nodes:
+            if node.op in ("placeholder", "output"):
+                continue
+            keep = only_missing and key in node.meta
+            try:
+                value = _run(node, key, mode, attributes, store=not keep)
+            except Exception as error:
+                if hasattr(error, "add_note"):
+                    error.add_note(f"while propagating through {node.format_node()}")
+                raise
+
+
+def _run(node: Node, key: str, mode: FakeTensorMode, attributes: dict[str, Any], store: bool = True) -> Any:
+    def load(argument: Node) -> Any:
+        if argument.op == "get_attr":
+            return _attribute(argument, mode, attributes)
+        if key in argument.meta:
+            return argument.meta[key]
+        return argument.meta.get(_OTHER[key])
+
+    if node.op == "get_attr":
+        result = _attribute(node, mode, attributes)
+    else:
+        args = map_arg(node.args, load)
+        kwargs = map_arg(node.kwargs, load)
+        result = _apply(node, args, kwargs, mode)
+    if store:
+        recorded = _recorded(result, mode)
+        if recorded is None:
+            node.meta.pop(key, None)
+        else:
+            node.meta[key] = recorded
+    return result
+
+
+_OTHER = {"val": "example_value", "example_value": "val"}
+
+
+def _apply(node: Node, args: Any, kwargs: Any, mode: FakeTensorMode) -> Any:
+    if node.op == "call_function":
+        return node.target(*args, **kwargs)
+    if node.op == "call_method":
+        receiver, *rest = args
+        if node.target in _RESHAPING_INPLACE and isinstance(receiver, torch.Tensor):
+            receiver = receiver.view_as(receiver)
+        return getattr(receiver, node.target)(*rest, **kwargs)
+    owner = node.graph.owning_module
+    module = attribute_of(owner, node.target)
+    if not isinstance(module, torch.nn.Module):
+        raise FxpectError(f"propagate: {node.target} is not a submodule")
+    state = {name: mode.from_tensor(tensor, static_shapes=True)
+             for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
+    return torch.func.functional_call(module, state, tuple(args), kwargs)
+
+
+def _attribute(node: Node, mode: FakeTensorMode, attributes: dict[str, Any]) -> Any:
+    found = attributes.get(node.target)
+    if found is None:
+        found = attribute_of(node.graph.owning_module, node.target)
+        if isinstance(found, torch.Tensor) and not isinstance(found, FakeTensor):
+            found = mode.from_tensor(found, static_shapes=True)
+        attributes[node.target] = found
+    return found
+
+
+def _recorded(value: Any, mode: FakeTensorMode) -> Any:
+    """Return what is worth recording of a result: tensors and numbers, in their tuples and lists."""
+    if isinstance(value, torch.Tensor):
+        return value if isinstance(value, FakeTensor) else mode.from_tensor(value, static_shapes=True)
+    if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool, int, float, bool)):
+        return value
+    if isinstance(value, (tuple, list)):
+        items = [_recorded(item, mode) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+    return None

@@ -1,0 +1,230 @@
+"""Name symbolic sizes s0, s1 ... by first appearance, and read such expressions back into a shape environment."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from typing import Any
+
+import sympy
+import torch
+from torch._dynamo.source import ConstantSource
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
+from torch.utils._sympy import functions as torch_sympy
+from torch.utils._sympy.value_ranges import ValueRanges
+
+from fxpect.errors import GraphTextError
+
+_NO_BOUND = 2**62  # torch writes "no upper bound" as infinity or as a very large integer
+_FUNCTIONS = {name: value for name, value in vars(torch_sympy).items()
+              if isinstance(value, type) and issubclass(value, sympy.Basic) and value.__module__ == torch_sympy.__name__}
+_FUNCTIONS |= {name: getattr(sympy, name) for name in
+               "Eq Ne Abs And Or Not Piecewise ceiling floor sqrt log exp sin cos tan".split()}
+_OPERATIONS = {
+    ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a * b, ast.Pow: lambda a, b: a ** b,
+    ast.Div: lambda a, b: a / b, ast.FloorDiv: torch_sympy.FloorDiv, ast.Mod: torch_sympy.Mod,
+    ast.BitAnd: sympy.And, ast.BitOr: sympy.Or}
+_COMPARISONS = {ast.Lt: sympy.Lt, ast.LtE: sympy.Le, ast.Gt: sympy.Gt, ast.GtE: sympy.Ge, ast.Eq: sympy.Eq, ast.NotEq: sympy.Ne}
+
+
+class SymbolNames:
+    """The canonical names of the symbols of one text, given out in the order in which they are met."""
+
+    def __init__(self) -> None:
+        self._renamed: dict[Any, Any] = {}
+        self._texts: dict[Any, str] = {}
+        self._counts: dict[str, int] = {}
+        self._ranges: dict[str, tuple[Any, Any]] = {}
+        self._by_original: dict[str, str] = {}
+
+    def text(self, value: Any) -> str:
+        """Return the expression behind a SymInt, SymFloat or SymBool with canonical symbols."""
+        node = value.node
+        raw = getattr(node, "_expr", None)
+        if raw is None:
+            return str(value)
+        found = self._texts.get(raw)
+        if found is None:
+            found = self._texts[raw] = self._rename(node.expr, node.shape_env)
+        return found
+
+    def _rename(self, expression: Any, environment: Any) -> str:
+        free = sorted(expression.free_symbols, key=lambda symbol: (len(symbol.name), symbol.name))
+        for symbol in free:
+            if symbol not in self._renamed:
+                self._add(symbol, environment)
+        return str(expression.xreplace({symbol: self._renamed[symbol] for symbol in free}))
+
+    def _add(self, symbol: Any, environment: Any) -> None:
+        prefix = symbol.name.rstrip("0123456789") or "s"
+        number = self._counts.get(prefix, 0)
+        self._counts[prefix] = number + 1
+        name = f"{prefix}{number}"
+        self._renamed[symbol] = sympy.Symbol(name, **symbol.assumptions0)
+        self._by_original[symbol.name] = name
+        known = getattr(environment, "var_to_range", {}).get(symbol) if environment is not None else None
+        self._ranges[name] = (None, None) if known is None else (_bound(known.lower), _bound(known.upper))
+
+    def name_of(self, original: str) -> str:
+        """Return the canonical name of a symbol of the capture, or the same word when it is none."""
+        return self._by_original.get(original, original)
+
+    def declarations(self) -> list[str]:
+        """Return one line a symbol: ``s0: "2 <= s0 <= 64"``."""
+        lines = []
+        for name, (low, high) in self._ranges.items():
+            left = "" if low is None else f"{low} <= "
+            right = "" if high is None else f" <= {high}"
+            lines.append(f'{name}: "{left}{name}{right}"')
+        return lines
+
+
+def _bound(value: Any) -> Any:
+    """Return a finite bound as a number, None for no bound."""
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError, AttributeError):
+        return None
+    return None if abs(number) >= _NO_BOUND else number
+
+
+class SymbolTable:
+    """The symbols of one parsed text, living in a fresh shape environment that is made on first use.
+
+    A backed symbol needs an example size: from ``sizes`` by name, else a multiple of 12 inside its range that differs
+    from symbol to symbol.
+    """
+
+    def __init__(self, sizes: dict[str, int] | None = None) -> None:
+        self._sizes = dict(sizes or {})
+        self._bounds: dict[str, tuple[int | None, int | None]] = {}
+        self._symbols: dict[str, Any] = {}
+        self._environment: ShapeEnv | None = None
+
+    @property
+    def environment(self) -> ShapeEnv | None:
+        """The shape environment, None while the text has no symbol."""
+        return self._environment
+
+    def declare(self, name: str, text: str, line: int) -> None:
+        """Take in one declaration, such as ``2 <= s0 <= 64``."""
+        parts = [part.strip() for part in text.split("<=")]
+        low = high = None
+        try:
+            place = parts.index(name)
+            if place > 1 or len(parts) - place > 2:
+                raise ValueError(text)
+            low = int(parts[0]) if place == 1 else None
+            high = int(parts[place + 1]) if len(parts) > place + 1 else None
+        except ValueError:
+            raise GraphTextError(f'expected a range such as "2 <= {name} <= 64"; got {text!r}', line) from None
+        if name in self._bounds:
+            raise GraphTextError(f"{name} is declared twice", line)
+        self._bounds[name] = (low, high)
+        self._symbol(name, line)
+
+    def _symbol(self, name: str, line: int | None) -> Any:
+        found = self._symbols.get(name)
+        if found is not None:
+            return found
+        prefix = name.rstrip("0123456789")
+        if prefix == name or prefix not in ("s", "u", "zf", "zuf"):
+            raise GraphTextError(f"expected a symbol such as s0 or u0; got {name}", line)
+        if self._environment is None:
+            self._environment = ShapeEnv()
+        low, high = self._bounds.get(name, (2 if prefix == "s" else None, None))
+        if prefix in ("u", "zuf"):
+            create = self._environment.create_unbacked_symint if prefix == "u" else self._environment.create_unbacked_symfloat
+            found = create().node.expr
+        else:
+            hint = self._sizes.get(name, 0.5 if prefix == "zf" else self._hint(name))
+            found = self._environment.create_symbol(
+                hint, ConstantSource(f"__{name}"), DimDynamic.DYNAMIC, constraint_dim=None,
+                positive=True if low is not None and low >= 0 else None, do_not_specialize_zero_one=True)
+        if prefix in ("s", "u"):
+            infinity = torch_sympy_infinity()
+            self._environment.var_to_range[found] = ValueRanges(
+                -infinity if low is None else low, infinity if high is None else high)
+        self._symbols[name] = found
+        return found
+
+    def _hint(self, name: str) -> int:
+        low, high = self._bounds.get(name, (None, None))
+        hint = 12 * (int(name.lstrip("szuf")) + 1)
+        if high is not None and hint > high:
+            hint = high
+        return max(hint, low if low is not None else 2)
+
+    def number(self, kind: str, text: str, line: int | None) -> Any:
+        """Return the SymInt, SymFloat or SymBool of an expression, or a plain number where nothing is symbolic."""
+        expression = self.expression(text, line)
+        if not getattr(expression, "free_symbols", None):
+            return {"SymInt": int, "SymFloat": float, "SymBool": bool}[kind](expression)
+        environment = self._environment
+        if kind == "SymBool":
+            return environment.create_symboolnode(expression)
+        hint = self._hint_of(expression)
+        if kind == "SymFloat":
+            from torch.fx.experimental.sym_node import SymNode
+
+            return torch.SymFloat(SymNode(expression, environment, float, None if hint is None else float(hint)))
+        return environment.create_symintnode(expression, hint=None if hint is None else int(hint))
+
+    def _hint_of(self, expression: Any) -> Any:
+        values = hints_of(self._environment)
+        if any(symbol not in values for symbol in expression.free_symbols):
+            return None
+        return expression.xreplace(values)
+
+    def expression(self, text: str, line: int | None) -> Any:
+        """Return the sympy expression of a text, built from an allow list of functions."""
+        try:
+            tree = ast.parse(text.strip(), mode="eval").body
+            return self._read(tree, line, 0)
+        except GraphTextError:
+            raise
+        except (SyntaxError, ValueError, RecursionError, MemoryError, TypeError, AttributeError) as error:
+            raise GraphTextError(f"expected a size expression; got {text[:80]!r}: {type(error).__name__}", line) from None
+
+    def _read(self, tree: ast.AST, line: int | None, depth: int) -> Any:
+        if depth > 50:
+            raise GraphTextError("expected a size expression of at most 50 levels", line)
+        kind = type(tree)
+        if kind is ast.Constant and type(tree.value) in (int, float, bool):
+            return sympy.sympify(tree.value)
+        if kind is ast.Name:
+            return {"True": sympy.true, "False": sympy.false, "oo": sympy.oo}.get(tree.id) or self._symbol(tree.id, line)
+        if kind is ast.BinOp and type(tree.op) in _OPERATIONS:
+            left, right = self._read(tree.left, line, depth + 1), self._read(tree.right, line, depth + 1)
+            return _OPERATIONS[type(tree.op)](left, right)
+        if kind is ast.UnaryOp and isinstance(tree.op, (ast.USub, ast.Invert)):
+            value = self._read(tree.operand, line, depth + 1)
+            return -value if isinstance(tree.op, ast.USub) else sympy.Not(value)
+        if kind is ast.Compare and len(tree.ops) == 1 and type(tree.ops[0]) in _COMPARISONS:
+            left, right = self._read(tree.left, line, depth + 1), self._read(tree.comparators[0], line, depth + 1)
+            return _COMPARISONS[type(tree.ops[0])](left, right)
+        if kind is ast.Call and isinstance(tree.func, ast.Name) and tree.func.id in _FUNCTIONS and not tree.keywords:
+            return _FUNCTIONS[tree.func.id](*[self._read(item, line, depth + 1) for item in tree.args])
+        raise GraphTextError(f"expected a size expression; got {type(tree).__name__}", line)
+
+
+@functools.lru_cache(maxsize=1)
+def torch_sympy_infinity() -> Any:
+    """Return torch's own integer infinity."""
+    from torch.utils._sympy.numbers import int_oo
+
+    return int_oo
+
+
+def hints_of(environment: Any) -> dict[Any, Any]:
+    """Return the example size of each backed symbol; torch renamed the table."""
+    for name in ("backed_var_to_val", "var_to_val"):
+        found = getattr(environment, name, None)
+        if found is not None:
+            return found
+    return {}
+
+
+def is_symbolic(value: Any) -> bool:
+    """Say whether ``value`` is a symbolic number."""
+    return isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool))

@@ -1,0 +1,188 @@
+"""Write constant arguments as Python expressions and read them back, without evaluating anything."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from fxpect.errors import GraphTextError
+from fxpect.text.targets import resolve_target, target_name
+
+_LAYOUTS = {str(layout): layout for layout in (
+    torch.strided, torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc, torch._mkldnn,
+    torch.jagged)}
+_FORMATS = {str(form): form for form in (
+    torch.contiguous_format, torch.preserve_format, torch.channels_last, torch.channels_last_3d)}
+_QSCHEMES = {str(scheme): scheme for scheme in (
+    torch.per_tensor_affine, torch.per_channel_affine, torch.per_tensor_symmetric, torch.per_channel_symmetric)}
+_DTYPES = {f"torch.{name}": dtype for name, dtype in sorted(vars(torch).items())
+           if isinstance(dtype, torch.dtype) and str(dtype) == f"torch.{name}"}
+_TYPES = {"int": int, "float": float, "bool": bool, "complex": complex, "str": str, "tuple": tuple, "list": list,
+          "dict": dict, "torch.Tensor": torch.Tensor, "torch.Size": torch.Size, "torch.dtype": torch.dtype,
+          "torch.nn.Parameter": torch.nn.Parameter, "torch.SymInt": torch.SymInt}
+_TYPE_NAMES = {value: name for name, value in _TYPES.items()}
+CONSTANTS: dict[str, Any] = {"math.inf": math.inf, "math.nan": math.nan, "Ellipsis": ..., "NotImplemented": NotImplemented,
+                             **_LAYOUTS, **_FORMATS, **_QSCHEMES, **_DTYPES}
+_PLAIN = (int, str, bool, type(None), bytes)
+_MAX_DEPTH = 60
+
+
+def float_text(value: float) -> str:
+    """Return a float as an expression that keeps inf, nan and the sign of zero."""
+    if value != value:
+        return "math.nan"
+    if value in (math.inf, -math.inf):
+        return "math.inf" if value > 0 else "-math.inf"
+    return repr(value)
+
+
+def value_text(value: Any, node_text: Callable[[Any], str], symbol_text: Callable[[Any], str]) -> str:
+    """Return any argument of a node as an expression; ``node_text`` names a node, ``symbol_text`` a symbolic number."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return repr(value)
+    if isinstance(value, torch.fx.Node):
+        return node_text(value)
+    if isinstance(value, torch.Size):
+        return f"torch.Size([{', '.join([value_text(item, node_text, symbol_text) for item in value])}])"
+    if isinstance(value, list):
+        return f"[{', '.join([value_text(item, node_text, symbol_text) for item in value])}]"
+    if isinstance(value, tuple):
+        items = [value_text(item, node_text, symbol_text) for item in value]
+        return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
+    if kind is float:
+        return float_text(value)
+    if isinstance(value, dict):
+        return "{%s}" % ", ".join(
+            [f"{value_text(key, node_text, symbol_text)}: {value_text(item, node_text, symbol_text)}"
+             for key, item in value.items()])
+    if kind is slice or kind is range:
+        parts = [value_text(part, node_text, symbol_text) for part in (value.start, value.stop, value.step)]
+        return f"{kind.__name__}({', '.join(parts)})"
+    return _scalar_text(value, symbol_text)
+
+
+def _scalar_text(value: Any, symbol_text: Callable[[Any], str]) -> str:
+    if isinstance(value, (torch.dtype, torch.memory_format, torch.layout)) or type(value) is torch.qscheme:
+        return str(value)
+    if isinstance(value, torch.device):
+        return f'torch.device("{value}")'
+    if isinstance(value, complex):
+        return f"complex({float_text(value.real)}, {float_text(value.imag)})"
+    if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
+        return f'{type(value).__name__}("{symbol_text(value)}")'
+    if value is ...:
+        return "..."
+    if value is NotImplemented:
+        return "NotImplemented"
+    if isinstance(value, _PLAIN):  # a subclass, such as an IntEnum, counts as its plain value
+        return repr(next(kind(value) for kind in (bool, int, str, bytes) if isinstance(value, kind)))
+    if isinstance(value, type) and value in _TYPE_NAMES:
+        return _TYPE_NAMES[value]
+    if callable(value) and not isinstance(value, (type, torch.nn.Module)):
+        return target_name(value)
+    owner = value if isinstance(value, type) else type(value)
+    return f'opaque("{owner.__module__}.{owner.__qualname__}")'
+
+
+def dotted(tree: ast.AST) -> str | None:
+    """Return ``a.b.c`` for a chain of attributes on a name, None for anything else."""
+    parts: list[str] = []
+    while isinstance(tree, ast.Attribute):
+        parts.append(tree.attr)
+        tree = tree.value
+    if not isinstance(tree, ast.Name):
+        return None
+    parts.append(tree.id)
+    return ".".join(reversed(parts))
+
+
+class ValueReader:
+    """Turn expression trees back into arguments; ``names`` maps each defined value to its node."""
+
+    def __init__(self, names: dict[str, Any], symbol: Callable[[str, str, int], Any]):
+        self.names, self.symbol = names, symbol
+
+    def read(self, tree: ast.AST, depth: int = 0) -> Any:
+        """Return the argument that ``tree`` writes; raises GraphTextError for anything but a constant or a value."""
+        kind = type(tree)
+        if kind is ast.Constant:
+            return tree.value
+        if kind is ast.Name and tree.id in self.names:
+            return self.names[tree.id]
+        if depth > _MAX_DEPTH:
+            raise GraphTextError(f"expected at most {_MAX_DEPTH} nested brackets", tree.lineno)
+        if kind is ast.List:
+            return [self.read(item, depth + 1) for item in tree.elts]
+        if kind is ast.Tuple:
+            return tuple([self.read(item, depth + 1) for item in tree.elts])
+        if kind is ast.UnaryOp and isinstance(tree.op, ast.USub):
+            return self._negative(tree, depth)
+        if kind is ast.Dict and None not in tree.keys:
+            return {self._key(key, depth): self.read(item, depth + 1) for key, item in zip(tree.keys, tree.values)}
+        if kind in (ast.Name, ast.Attribute):
+            return self._named(tree)
+        if kind is ast.Call:
+            return self._called(tree, depth)
+        raise GraphTextError(f"expected a constant or a value defined above; got {_shown(tree)}", tree.lineno)
+
+    def _key(self, tree: ast.AST, depth: int) -> Any:
+        key = self.read(tree, depth + 1)
+        try:
+            hash(key)
+        except TypeError:
+            raise GraphTextError(f"expected a key that can be hashed; got {_shown(tree)}", tree.lineno) from None
+        return key
+
+    def _negative(self, tree: ast.UnaryOp, depth: int) -> Any:
+        value = self.read(tree.operand, depth + 1)
+        if type(value) not in (int, float):
+            raise GraphTextError(f"expected a number after the minus sign; got {_shown(tree.operand)}", tree.lineno)
+        return -value
+
+    def _named(self, tree: ast.AST) -> Any:
+        name = dotted(tree)
+        if name in CONSTANTS:
+            return CONSTANTS[name]
+        if name in _TYPES:
+            return _TYPES[name]
+        if name is None or "." not in name or name.partition(".")[0] in self.names:
+            raise GraphTextError(f"expected a value defined above; got {_shown(tree)}", tree.lineno)
+        return resolve_target(name, tree.lineno)
+
+    def _called(self, tree: ast.Call, depth: int) -> Any:
+        name = dotted(tree.func)
+        if tree.keywords or any(isinstance(item, ast.Starred) for item in tree.args):
+            raise GraphTextError(f"expected a constant or a value defined above; got {_shown(tree)}", tree.lineno)
+        items = [self.read(item, depth + 1) for item in tree.args]
+        try:
+            if name == "torch.device" and len(items) == 1 and isinstance(items[0], str):
+                return torch.device(items[0])
+            if name == "torch.Size" and len(items) == 1:
+                return torch.Size(items[0])
+            if name == "complex" and len(items) == 2:
+                return complex(*items)
+            if name in ("slice", "range") and len(items) == 3:
+                return slice(*items) if name == "slice" else range(*items)
+            if name in ("SymInt", "SymFloat", "SymBool") and len(items) == 1 and isinstance(items[0], str):
+                return self.symbol(name, items[0], tree.lineno)
+        except GraphTextError:
+            raise
+        except Exception as error:
+            raise GraphTextError(f"cannot read {_shown(tree)}: {error}", tree.lineno) from error
+        if name == "opaque":
+            raise GraphTextError(f"{_shown(tree)} stands for an object that a text cannot hold", tree.lineno)
+        raise GraphTextError(f"expected a constant or a value defined above; got {_shown(tree)}", tree.lineno)
+
+
+def _shown(tree: ast.AST) -> str:
+    """Return a short source form for a message, never failing on a tree that is too deep to print."""
+    try:
+        text = ast.unparse(tree)
+    except (RecursionError, ValueError):
+        return type(tree).__name__
+    return text if len(text) <= 80 else text[:77] + "..."
