@@ -51,7 +51,7 @@ class Dim:
         if missing:
             raise SpecError(f"dim {self.name}: no size given for {', '.join(missing)}; got {dict(sizes)}")
         try:
-            value = _evaluate(ast.parse(self.name, mode="eval").body, sizes)
+            value = evaluate(ast.parse(self.name, mode="eval").body, sizes)
         except ZeroDivisionError as error:
             raise SpecError(f"dim {self.name}: division by zero for {dict(sizes)}") from error
         if not self.allows(value):
@@ -145,7 +145,7 @@ def _parse_size(name: object) -> ast.expr:
         if not isinstance(name, str):
             raise SyntaxError
         tree = ast.parse(name.strip(), mode="eval").body
-        _evaluate(tree, None)
+        evaluate(tree, None)
     except SyntaxError as error:
         raise SpecError(f"expected a dim's name or an expression such as '2*B'; got {name!r}") from error
     return tree
@@ -155,13 +155,13 @@ def _names(tree: ast.expr) -> list[str]:
     return [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
 
 
-def _evaluate(node: ast.expr, sizes: Mapping[str, int] | None) -> int:
+def evaluate(node: ast.expr, sizes: Mapping[str, int] | None) -> int:
     """Return the value under ``sizes``; with None only check the form, raising ``SyntaxError``."""
     if isinstance(node, ast.Name) and not keyword.iskeyword(node.id):
         return 1 if sizes is None else sizes[node.id]
     if isinstance(node, ast.Constant) and type(node.value) is int:
         return node.value
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATIONS:
-        left, right = _evaluate(node.left, sizes), _evaluate(node.right, sizes)
+        left, right = evaluate(node.left, sizes), evaluate(node.right, sizes)
         return 1 if sizes is None else _OPERATIONS[type(node.op)](left, right)
     raise SyntaxError

@@ -1,0 +1,53 @@
+"""The graph that dynamo hands to a backend of torch.compile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch._dynamo
+
+from fxpect.capture.calls import Call
+from fxpect.capture.results import Captured, Inputs, clean_copy
+from fxpect.errors import CaptureError
+
+
+class _Stop(Exception):
+    """Ends the call once the graph and its arguments are known, before anything runs."""
+
+
+def dynamo(call: Call) -> Captured:
+    """Return the torch-level graph, whole (``fullgraph``), with the placeholders that dynamo lifted.
+
+    Raises ``CaptureError`` for a model without any tensor operation, which dynamo does not hand over.
+    """
+    graphs: list[torch.fx.GraphModule] = []
+    arguments: list[tuple] = []
+
+    def backend(gm: torch.fx.GraphModule, example_inputs: list[Any]):
+        graphs.append(clean_copy(gm))
+
+        def stop(*args: Any):
+            arguments.append(args)
+            raise _Stop
+
+        return stop
+
+    for i in call.tensor_leaves():
+        for place, (dim, free) in enumerate(zip(call.dims(i), call.free_dims(i), strict=True)):
+            if dim or free:
+                torch._dynamo.maybe_mark_dynamic(call.values[i], place)
+    args, kwargs = call.arguments()
+    torch._dynamo.reset()
+    try:
+        torch.compile(call.function or call.model, backend=backend, fullgraph=True)(*args, **kwargs)
+    except _Stop:
+        pass
+    finally:
+        torch._dynamo.reset()
+    if not graphs:
+        raise CaptureError(f"{call.name}: capture 'dynamo' found no tensor operation to hand to a backend")
+    inputs = Inputs(call)
+    for value in arguments[0]:
+        inputs.add(value)
+    return Captured(graphs[0], inputs)

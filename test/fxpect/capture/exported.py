@@ -1,0 +1,60 @@
+"""Captures by torch.export, strict and not."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+import torch
+
+from fxpect.capture.calls import Call
+from fxpect.capture.results import Captured, Inputs, clean_copy
+from fxpect.specs import Dim, ranges
+from fxpect.specs.dims import evaluate
+
+
+def export(call: Call, strict: bool) -> Captured:
+    """Return the graph of ``torch.export.export``, parameters lifted, with the program itself."""
+    args, kwargs = call.arguments()
+    program = torch.export.export(call.model, args, kwargs, dynamic_shapes=_dynamic_shapes(call), strict=strict)
+    if strict:
+        torch._dynamo.reset()
+    return from_program(program, call)
+
+
+def from_program(program: torch.export.ExportedProgram, call: Call) -> Captured:
+    """Return the graph of a program, one input per placeholder; user inputs come from ``call`` in order."""
+    inputs = Inputs(call)
+    values = iter(call.values)
+    for spec in program.graph_signature.input_specs:
+        kind = spec.kind.name
+        if kind == "USER_INPUT":
+            inputs.add(next(values))
+        elif kind in ("PARAMETER", "BUFFER"):
+            inputs.add(program.state_dict[spec.target] if spec.target in program.state_dict
+                       else program.constants[spec.target])
+        else:
+            inputs.add(program.constants.get(spec.target))
+    return Captured(clean_copy(program.graph_module, class_name="ExportedGraph"), inputs, exported=program)
+
+
+def _dynamic_shapes(call: Call) -> Any:
+    names: dict[str, Any] = {}
+    for name, dim in ranges(dim for i in call.tensor_leaves() for dim in call.dims(i) if dim).items():
+        names[name] = torch.export.Dim(name, min=dim.min, max=dim.max)
+    shapes = torch.export.ShapesCollection()
+    found = False
+    for i in call.tensor_leaves():
+        entry = {place: _export_dim(dim, names) if dim else torch.export.Dim.AUTO
+                 for place, (dim, free) in enumerate(zip(call.dims(i), call.free_dims(i), strict=True)) if dim or free}
+        if entry:
+            shapes[call.values[i]] = entry
+            found = True
+    if not found:
+        return None
+    args, kwargs = call.arguments()
+    return shapes.dynamic_shapes(call.model, args, kwargs)
+
+
+def _export_dim(dim: Dim, names: dict[str, Any]) -> Any:
+    return evaluate(ast.parse(dim.name, mode="eval").body, names)

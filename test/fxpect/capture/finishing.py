@@ -1,0 +1,81 @@
+"""The last step of every capture: inputs named, assumptions checked, metadata complete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from fxpect.capture.calls import Call
+from fxpect.capture.results import PENDING, Captured
+from fxpect.capture.symbols import SymbolNames, hint
+from fxpect.errors import CaptureError
+from fxpect.examples import Example
+from fxpect.specs import TensorSpec
+from fxpect.specs.layouts import layout_of
+from fxpect.text.propagation import propagate
+
+
+def finish(call: Call, captured: Captured, capture: str, frozen: bool) -> Example:
+    """Return the example; raises ``CaptureError`` where the graph does not hold for every declared size."""
+    gm, inputs = captured.graph_module, captured.inputs
+    meta_key = "example_value" if capture == "dynamo" else "val"
+    placeholders = gm.graph.find_nodes(op="placeholder")
+    if len(placeholders) != len(inputs.specs):
+        raise CaptureError(f"{call.name}: {len(placeholders)} placeholders for {len(inputs.specs)} inputs")
+    values = [node.meta.get(meta_key) for node in placeholders]
+    names = SymbolNames(call, values, inputs.leaves)
+    names.check(capture)
+    specs = [_input(spec, value, leaf, names) for spec, value, leaf in
+             zip(inputs.specs, values, inputs.leaves, strict=True)]
+    if frozen:
+        specs = _freeze(gm, placeholders, specs, inputs.state)
+    if any(meta_key not in node.meta for node in gm.graph.nodes if node.op != "output"):
+        propagate(gm, meta_key=meta_key, only_missing=True)
+    return Example(gm, tuple(specs), capture, names.sizes, exported=captured.exported)
+
+
+def _input(spec: Any, value: Any, leaf: int | None, names: SymbolNames) -> Any:
+    """Return the input for a placeholder, from its metadata where the call does not say it."""
+    if isinstance(value, torch.SymInt):
+        return names.dim(value)
+    if spec is PENDING:
+        if not isinstance(value, torch.Tensor):
+            return value
+        return described(value, names)
+    if isinstance(spec, TensorSpec) and isinstance(value, torch.Tensor) and not spec.is_dynamic \
+            and any(isinstance(size, torch.SymInt) for size in value.shape):
+        return spec.replace(shape=tuple(map(names.dim, value.shape)))
+    return spec
+
+
+def described(value: torch.Tensor, names: SymbolNames) -> TensorSpec:
+    """Return the spec of a fake tensor, its symbols by name and its layout by what its strides say."""
+    shape = tuple(map(names.dim, value.shape))
+    plain = torch.empty_strided([hint(size) for size in value.shape], [hint(step) for step in value.stride()],
+                                dtype=value.dtype, device="meta")
+    layout = layout_of(plain) if plain.numel() else None
+    if isinstance(layout, tuple) and not all(isinstance(size, int) for size in shape):
+        layout = None
+    return TensorSpec(shape, value.dtype, layout, None, value.requires_grad and value.is_leaf)
+
+
+def _freeze(gm: torch.fx.GraphModule, placeholders: list[torch.fx.Node], specs: list[Any],
+            state: list[bool]) -> list[Any]:
+    """Turn the placeholders of parameters and buffers that the graph does not write into attributes."""
+    kept = []
+    for node, spec, is_state in zip(placeholders, specs, state, strict=True):
+        written = any(user.op == "call_function" and user.args and user.args[0] is node
+                      and getattr(getattr(user.target, "_schema", None), "is_mutable", False) for user in node.users)
+        if not is_state or written or not isinstance(spec, torch.Tensor):
+            kept.append(spec)
+            continue
+        name = f"_frozen_param{len(placeholders) - len(specs) + len([1 for a in dir(gm) if a.startswith('_frozen_')])}"
+        gm.register_buffer(name, spec.detach())
+        with gm.graph.inserting_after(placeholders[-1]):
+            constant = gm.graph.get_attr(name)
+        constant.meta = dict(node.meta)
+        node.replace_all_uses_with(constant)
+        gm.graph.erase_node(node)
+    gm.recompile()
+    return kept

@@ -1,0 +1,54 @@
+"""The state around a capture: pinned while it runs, restored when it ends, errors named."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+from collections.abc import Iterator
+
+import torch
+
+from fxpect.capture.calls import first_line
+from fxpect.errors import CaptureError, FxpectError
+
+
+@contextlib.contextmanager
+def capturing(model: str, capture: str) -> Iterator[None]:
+    """Run a capture with pinned configuration and leave no trace in RNGs or modes.
+
+    Whatever the model or torch raises becomes a ``CaptureError`` with the model's name, the
+    capture's name and the first line of the cause; a model that exits or recurses included.
+    """
+    try:
+        with _untouched_state(), _pinned_config(), torch.enable_grad():
+            yield
+    except FxpectError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise CaptureError(f"{model}: capture {capture!r} failed: {first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _untouched_state() -> Iterator[None]:
+    numpy = sys.modules.get("numpy")
+    python_state, torch_state = random.getstate(), torch.get_rng_state()
+    numpy_state = numpy.random.get_state() if numpy else None
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        torch.set_rng_state(torch_state)
+        if numpy:
+            numpy.random.set_state(numpy_state)
+
+
+@contextlib.contextmanager
+def _pinned_config() -> Iterator[None]:
+    dynamo = sys.modules.get("torch._dynamo")
+    if dynamo is None:
+        import torch._dynamo as dynamo
+    wanted = {"nested_graph_breaks": True, "canonicalize_output_graph_node_order": False,
+              "suppress_errors": False}
+    with dynamo.config.patch({name: value for name, value in wanted.items() if hasattr(dynamo.config, name)}):
+        yield

@@ -1,0 +1,103 @@
+"""Names for the symbols of a captured graph, and what the capture assumed about them."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import sympy
+import torch
+
+from fxpect.capture.calls import Call
+from fxpect.capture.fakes import raw, symbolic_sizes
+from fxpect.errors import CaptureError, SpecError
+from fxpect.specs import Dim, ranges
+
+_TRIED = (2, 3, 4, 5, 6, 7, 8, 9, 11, 16, 23)
+
+
+class SymbolNames:
+    """Knows which dim's name each symbol of a graph stands for; a dim without a name gets s0, s1, ...
+
+    ``values`` are the fake values of the placeholders, ``leaves`` which leaf of ``call`` each one is.
+    """
+
+    def __init__(self, call: Call, values: list[Any], leaves: list[int | None]):
+        self._call = call
+        self.sizes = dict(call.sizes)
+        self._dims: dict[sympy.Symbol, Dim] = {}
+        self.env: Any = None
+        self._free = (name for i in itertools.count() if (name := f"s{i}") not in call.sizes)
+        for value, leaf in zip(values, leaves, strict=True):
+            if leaf is not None and isinstance(value, torch.Tensor):
+                for size, dim in zip(value.shape, call.dims(leaf), strict=True):
+                    if dim is not None and isinstance(size, torch.SymInt) and raw(size).is_Symbol:
+                        self._dims.setdefault(raw(size), dim)
+        for size in itertools.chain.from_iterable(map(symbolic_sizes, values)):
+            self.env = size.node.shape_env
+            for symbol in sorted(raw(size).free_symbols, key=str):
+                if symbol not in self._dims:
+                    self._add_free(symbol, size)
+
+    def dim(self, size: int | torch.SymInt) -> int | Dim:
+        """Return the spec entry for a size; a size that no expression over names gives stays its hint."""
+        if isinstance(size, int):
+            return size
+        expression = raw(size)
+        if expression in self._dims:
+            return self._dims[expression]
+        names = {symbol: sympy.Symbol(self._dims[symbol].name) for symbol in expression.free_symbols
+                 if symbol in self._dims and not self._dims[symbol].is_derived}
+        if len(names) == len(expression.free_symbols):
+            try:
+                dim = Dim(str(expression.xreplace(names)))
+                if dim.size(self.sizes) == hint(size):
+                    return dim
+            except SpecError:
+                pass
+        return hint(size)
+
+    def check(self, capture: str) -> None:
+        """Raise ``CaptureError`` where the traced graph does not hold for all sizes that the specs allow."""
+        dims = list(self._dims.values())
+        if self.env is None or self._call.dynamic:
+            return
+        allowed = ranges(dims)
+        for sizes in _assignments(allowed):
+            values = {symbol: sympy.Integer(dim.size(sizes)) for symbol, dim in self._dims.items()}
+            for guard in self.env.guards:
+                if guard.expr.xreplace(values) == sympy.false:
+                    shown = ", ".join(f"{name}={size}" for name, size in sizes.items())
+                    raise CaptureError(
+                        f"{self._call.name}: capture {capture!r} holds only where {self._spell(guard.expr)}, "
+                        f"which fails for {shown}; give the dim a range, a fixed size, or dynamic=False")
+
+    def _spell(self, expression: Any) -> str:
+        return str(expression.xreplace({s: sympy.Symbol(d.name) for s, d in self._dims.items()}))
+
+    def _add_free(self, symbol: sympy.Symbol, size: torch.SymInt) -> None:
+        known = size.node.shape_env.var_to_range.get(symbol)
+        high = None if known is None or not known.upper.is_Integer else int(known.upper)
+        low = 2 if known is None else max(2, int(known.lower))
+        name = next(self._free)
+        value = size.node.shape_env.size_hint(symbol)
+        if high is not None and high < low:
+            return
+        self._dims[symbol] = Dim(name, low, high)
+        self.sizes[name] = int(value)
+
+
+def hint(size: int | torch.SymInt) -> int:
+    """Return the size with which a symbolic size was traced."""
+    return size if isinstance(size, int) else int(size.node.hint)
+
+
+def _assignments(allowed: dict[str, Dim]) -> list[dict[str, int]]:
+    """Return a few ways to give every name a legal size of 2 or more, all alike and all different."""
+    legal = {name: [n for n in (*_TRIED, dim.max or 2, max(dim.min, 2)) if n >= 2 and dim.allows(n)]
+             for name, dim in allowed.items()}
+    ways = []
+    for turn in range(len(_TRIED)):
+        ways.append({name: sizes[turn % len(sizes)] for name, sizes in legal.items()})
+        ways.append({name: sizes[(turn + 3 * place) % len(sizes)] for place, (name, sizes) in enumerate(legal.items())})
+    return ways
