@@ -64,7 +64,7 @@ def run_one(python: str, name: str, version: str, rest: list) -> tuple:
 def describe(name: str, version: str, code: int, result: "dict | None") -> list:
     """Return what to print about one environment: its counts, and every reason for a skip."""
     if result is None:
-        return [f"  {name} {version}: {'ok' if not code else f'failed with exit code {code}, see above'}"]
+        return [f"  {name}: {'ok' if not code else f'failed with exit code {code}, see above'}"]
     tally = result["tally"]["counts"]
     return [f"  {name}, torch {result['versions'].get('torch', 'missing')}: "
             + ", ".join(f"{number} {word}" for word, number in counts(result).items())
@@ -76,8 +76,8 @@ def describe(name: str, version: str, code: int, result: "dict | None") -> list:
 def counts(result: dict) -> dict:
     """Return how many passed, failed and were skipped; a known bug that failed as expected has passed."""
     tests = result["tests"]
-    return {"passed": tests["passed"] + tests["known"], "skipped": tests["skipped"],
-            "failed": tests["failed"] + tests["error"] + tests["fixed"]}
+    return {"passed": tests["passed"] + tests["known"],
+            "failed": tests["failed"] + tests["error"] + tests["fixed"], "skipped": tests["skipped"]}
 
 
 def verdict(codes: list) -> int:

@@ -84,35 +84,36 @@ def find(targets: Sequence[str]) -> list[SuiteFile]:
     return sorted(found)
 
 
-def _find_one(target: str) -> Iterator[SuiteFile]:
+def _find_one(target: str) -> list[SuiteFile]:
     path = Path(target)
-    if path.is_dir():
-        yield from (SuiteFile.at(file) for file in _test_files(path))
-    elif path.is_file() and path.suffix == ".py":
-        yield SuiteFile.at(path)
-    else:
-        path, only = _find_dotted(target)
-        yield from ([SuiteFile.at(path, only)] if path.is_file() else map(SuiteFile.at, _test_files(path)))
-
-
-def _find_dotted(name: str) -> tuple[Path, str]:
-    """Return the file or folder of the longest part of ``name`` that is one, and the rest of the name."""
-    parts = name.split(".")
+    if target and path.is_dir():
+        return [SuiteFile.at(file) for file in _test_files(path)]
+    if path.is_file() and path.suffix == ".py":
+        return [SuiteFile.at(path)]
+    parts = target.split(".")
     for length in range(len(parts), 0, -1):
         path, rest = Path(*parts[:length]), ".".join(parts[length:])
-        if path.with_suffix(".py").is_file():
-            return path.with_suffix(".py"), rest
-        if path.is_dir() and not rest:
-            return path, ""
+        if path.name and path.with_suffix(".py").is_file():
+            return [SuiteFile.at(path.with_suffix(".py"), rest)]
+        if target and path.is_dir() and not rest:
+            return [SuiteFile.at(file) for file in _test_files(path)]
+    return _find_installed(target)
+
+
+def _find_installed(name: str) -> list[SuiteFile]:
+    """Return the test files of an installed module or package."""
     try:
-        spec = importlib.util.find_spec(name) if all(part.isidentifier() for part in parts) else None
+        named = all(part.isidentifier() for part in name.split("."))
+        spec = importlib.util.find_spec(name) if named else None
     except (ImportError, ValueError):
         spec = None
     if spec is None or not spec.origin:
         raise FxpectError(f"no tests at {name!r}: expected a folder, a file, or a dotted name such as "
                           f"test.unit.test_layers, seen from {os.getcwd()}")
     origin = Path(spec.origin)
-    return (origin.parent, "") if origin.name == "__init__.py" else (origin, "")
+    if origin.name == "__init__.py":
+        return [SuiteFile.at(file) for file in _test_files(origin.parent)]
+    return [SuiteFile(str(origin), str(origin.parents[name.count(".")]), name)]
 
 
 def _test_files(folder: Path) -> Iterator[Path]:

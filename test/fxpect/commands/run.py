@@ -113,14 +113,16 @@ def _default_suite() -> str:
 def _jobs(text: str) -> int:
     if text == "auto":
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    number = int(text)
-    if number < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text}: expected 1 or more, or 'auto'")
-    return number
+    return int(text)
 
 
 def _seconds(text: str) -> float:
-    number = float(text)
-    if not number > 0:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text}: expected more than 0 seconds")
     return number

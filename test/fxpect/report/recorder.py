@@ -19,6 +19,8 @@ from fxpect.report.counts import Tally, tally
 from fxpect.report.verdicts import ERROR, FAILED, FIXED, KNOWN, PASSED, SKIPPED, Problem, Verdict
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
+# A test that was interrupted never gets another status, and no verdict.
+UNDECIDED = ""
 # A failure of this kind is counted even where the test that raised it did not count it itself.
 COUNTED_FAILURES = {"CaptureDrift": "capture drift", "PassDrift": "pass drift"}
 
@@ -39,7 +41,7 @@ class Recorder(unittest.TestResult):
 
     def _reset(self) -> None:
         self.running = False
-        self.status = PASSED
+        self.status = UNDECIDED
         self.reason = ""
         self.problems: list[Problem] = []
         self.output = io.StringIO()
@@ -61,8 +63,14 @@ class Recorder(unittest.TestResult):
         """End one test and hand its verdict on."""
         self.redirects.close()
         super().stopTest(test)
-        self._hand_on(test)
+        if self.status != UNDECIDED:
+            self._hand_on(test)
         self._reset()
+
+    def addSuccess(self, test: unittest.TestCase) -> None:
+        """Note that a test passed."""
+        super().addSuccess(test)
+        self.status = PASSED
 
     def addError(self, test: unittest.TestCase, err: Any) -> None:
         """Note an exception that is no failed check; outside a test it is one of a set-up."""
@@ -87,7 +95,7 @@ class Recorder(unittest.TestResult):
     def addSkip(self, test: unittest.TestCase, reason: str) -> None:
         """Note a skip, of a test or of a whole class."""
         super().addSkip(test, reason)
-        if self.status == PASSED:
+        if self.status == UNDECIDED:
             self.status, self.reason = SKIPPED, reason
         if not self.running:
             self._hand_on(test)

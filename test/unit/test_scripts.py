@@ -1,0 +1,335 @@
+"""The scripts that make their own environment: what they notice, what they install, what they say."""
+
+import contextlib
+import importlib.util
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ROOT / "scripts"
+# No index, no folder of wheels, no settings of the machine: pip finds nothing, as without a network.
+OFFLINE = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
+
+
+def load_script(name):
+    """Return a script as a module of its own, as Python would run it from its folder."""
+    with mock.patch.object(sys, "path", [str(SCRIPTS), *sys.path]):
+        spec = importlib.util.spec_from_file_location(f"fxpect_scripts_{name}", SCRIPTS / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return module
+
+
+class Checkout(unittest.TestCase):
+    """A checkout in a temporary folder, and the shared code of the scripts pointed at it."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = Path(folder.name).resolve()
+        for name in ("setup.cfg", "pyproject.toml"):
+            shutil.copy(ROOT / name, self.root)
+        self.environment = load_script("_environment")
+        self.venv = self.environment.VENV = self.root / ".venv"
+        self.environment.ROOT = self.root
+        self.said = io.StringIO()
+        self.enterContext(contextlib.redirect_stderr(self.said))
+
+    def make_venv(self, **versions):
+        """Make a real environment without pip's files, with records of ``versions`` as if installed."""
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(self.venv)], check=True)
+        for name, version in {"pip": "26.0", **versions}.items():
+            self.record(name, version)
+
+    def site(self):
+        """Return the folder that packages are installed into."""
+        return next(self.venv.glob("[lL]ib/**/site-packages"))
+
+    def record(self, name, version):
+        """Record a package of one file in the environment."""
+        info = self.site() / f"{name}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (self.site() / f"{name}.py").write_text("")
+        (info / "RECORD").write_text(f"{name}.py,,\n{name}.pyc,,\n{info.name}/METADATA,,\n")
+
+    def install_records(self):
+        """Let an installation only record what was asked for; returns the list of what was."""
+        installed = []
+
+        def install(requirements, editable):
+            installed.append([*requirements, *([editable] if editable else [])])
+            wanted = self.environment.fingerprint(requirements, editable)["names"]
+            for name in set(wanted):
+                if not list(self.site().glob(f"{name}-*")):
+                    self.record(name, "1")
+
+        self.enterContext(mock.patch.object(self.environment, "install", install))
+        self.enterContext(mock.patch.object(self.environment, "build", self.make_venv))
+        return installed
+
+
+class ProbeTests(Checkout):
+    """Whether an environment is there and whole."""
+
+    def test_a_whole_one(self):
+        """What is installed is reported with its version."""
+        self.make_venv(torch="2.13.0+cpu", hypothesis="6.1")
+
+        state = self.environment.probe()
+
+        self.assertEqual(state["versions"]["torch"], "2.13.0+cpu")
+        self.assertEqual((state["missing"], self.said.getvalue()), ([], ""))
+
+    def test_absent(self):
+        """Where there is none, nothing is said."""
+        self.assertIsNone(self.environment.probe())
+        self.assertEqual(self.said.getvalue(), "")
+
+    def test_broken_ones_are_told(self):
+        """A Python that is gone, a package's file that is gone, and a lost pyvenv.cfg are each noticed."""
+        def unlink_python():
+            for path in self.venv.glob("bin/python*"):
+                path.unlink()
+
+        damages = {"its Python does not run": unlink_python,
+                   "it lacks hypothesis.py": lambda: (self.site() / "hypothesis.py").unlink(),
+                   "its Python belongs to ": lambda: (self.venv / "pyvenv.cfg").unlink()}
+        for said, damage in damages.items():
+            with self.subTest(said):
+                self.make_venv(hypothesis="6.1")
+                damage()
+
+                self.assertIsNone(self.environment.probe())
+                self.assertIn(f".venv is broken: {said}", self.said.getvalue())
+                self.environment.remove()
+                self.assertFalse(self.venv.exists())
+
+    def test_a_folder_that_is_no_environment_is_kept(self):
+        """Files of the user under the name .venv are not deleted; the message says what to do."""
+        self.venv.mkdir()
+        (self.venv / "thesis.txt").write_text("years of work")
+
+        with self.assertRaisesRegex(self.environment.Unusable, "is in the way .* Move it and run this again"):
+            self.environment.build()
+        self.assertTrue((self.venv / "thesis.txt").exists())
+
+
+class EnsureTests(Checkout):
+    """When something is installed, and what."""
+
+    def ensure(self, **options):
+        """Ask for what run_suite.py asks for; no torch is borrowed."""
+        with mock.patch.object(self.environment, "borrow_torch", return_value=False):
+            return self.environment.ensure("suite", [], **{"editable": ".", "torch": None, **options})
+
+    def test_once_and_then_no_more(self):
+        """The first call installs the default torch and the checkout, the second nothing."""
+        installed = self.install_records()
+
+        python = self.ensure()
+        self.record("torch", "2.13.0+cpu")
+        self.ensure()
+
+        self.assertEqual(installed, [["torch==2.13.0", "."]])
+        self.assertEqual(python, self.environment.python())
+
+    def test_a_change_of_the_settings_installs_again(self):
+        """When setup.cfg changes, the checkout is installed again, and torch stays as it is."""
+        installed = self.install_records()
+        self.make_venv(torch="2.14.1")
+        self.ensure()
+        with open(self.root / "setup.cfg", "a") as file:
+            file.write("\n")
+
+        self.ensure()
+        self.ensure()
+
+        self.assertEqual(installed, [["."], ["."]])
+
+    def test_a_lost_package_installs_again(self):
+        """A package that is gone with its record is noticed by its name."""
+        installed = self.install_records()
+        self.make_venv(torch="2.13.0")
+        self.ensure()
+        shutil.rmtree(next(self.site().glob("hypothesis-*")))
+
+        self.ensure()
+
+        self.assertEqual(installed, [["."], ["."]])
+
+    def test_a_broken_one_is_built_anew(self):
+        """A broken environment is made and filled again from nothing."""
+        installed = self.install_records()
+        self.make_venv(torch="2.15.0")
+        self.ensure()
+        (self.site() / "packaging.py").unlink()
+        with mock.patch.object(self.environment, "build", self.rebuild):
+            self.ensure()
+
+        self.assertEqual(installed, [["."], ["torch==2.13.0", "."]])
+
+    def rebuild(self):
+        """Do what build does, without pip."""
+        self.environment.remove()
+        self.make_venv()
+
+    def test_which_torch(self):
+        """A fitting torch is kept, an old one replaced, and one that was asked for is installed."""
+        table = [("2.13.0+cpu", None, []), ("2.16.0.dev20260101", None, []),
+                 ("2.10.1", None, ["torch==2.13.0"]), ("0", None, ["torch==2.13.0"]), ("2.13.0+cpu", "2.13.0", []),
+                 ("2.13.0", "2.15.0", ["torch==2.15.0"])]
+        for have, asked, expected in table:
+            state = {"versions": {"torch": have}, "python": [3, 11], "site": str(self.root)}
+            with self.subTest(have=have, asked=asked), \
+                    mock.patch.object(self.environment, "borrow_torch", return_value=False):
+                self.assertEqual(self.environment.torch_requirement(asked, state), expected)
+
+    def test_a_torch_beside_the_script_is_borrowed(self):
+        """Where the Python that runs the script has a torch, .venv is led to it by a path file."""
+        folder = self.root / "elsewhere"
+        (folder / "torch").mkdir(parents=True)
+        (folder / "torch" / "__init__.py").write_text("")
+        self.make_venv()
+        state = self.environment.probe()
+        spec = mock.Mock(origin=str(folder / "torch" / "__init__.py"))
+        with mock.patch("importlib.util.find_spec", return_value=spec), \
+                mock.patch("importlib.metadata.version", return_value="2.14.1"):
+            needed = self.environment.torch_requirement(None, state)
+
+        where = subprocess.run([str(self.environment.python()), "-c", "import torch; print(torch.__file__)"],
+                               capture_output=True, text=True)
+        self.assertEqual(needed, [])
+        self.assertEqual(where.stdout.strip(), str(folder / "torch" / "__init__.py"))
+
+    def test_no_way_to_make_one(self):
+        """Without ensurepip and virtualenv the message names the packages that bring them."""
+        with mock.patch("importlib.util.find_spec", return_value=None), \
+                self.assertRaises(self.environment.Unusable) as caught:
+            self.environment.build()
+
+        self.assertRegex(str(caught.exception), r"sudo apt install python3\.\d+-venv")
+
+
+class OfflineTests(unittest.TestCase):
+    """The scripts as a person runs them, on a machine without a network and with nothing installed."""
+
+    def test_a_clear_error(self):
+        """The script ends with 2, says what could not be installed and how to do without a network."""
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copytree(SCRIPTS, Path(folder, "scripts"), ignore=shutil.ignore_patterns("__pycache__"))
+
+            done = subprocess.run([sys.executable, "scripts/run_tests.py"], cwd=folder, capture_output=True,
+                                  text=True, env={**os.environ, **OFFLINE})
+
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("run_tests.py: could not install tox>=4 into .venv", done.stderr)
+        self.assertIn("PIP_NO_INDEX=1 PIP_FIND_LINKS=folder python3 scripts/run_tests.py", done.stderr)
+        self.assertNotIn("Traceback", done.stderr)
+
+    def test_help(self):
+        """--help explains each script without making an environment."""
+        for script in ("run_suite.py", "run_tests.py"):
+            with self.subTest(script):
+                done = subprocess.run([sys.executable, SCRIPTS / script, "--help"], capture_output=True,
+                                      text=True)
+
+                self.assertEqual(done.returncode, 0)
+                self.assertIn("--torch VERSION", done.stdout)
+
+
+class RunTestsTests(unittest.TestCase):
+    """What run_tests.py makes of its arguments and of the results."""
+
+    def setUp(self):
+        self.script = load_script("run_tests")
+
+    def chosen(self, *words):
+        """Return the environments for these arguments."""
+        with mock.patch.object(sys, "argv", ["run_tests.py", *words]):
+            return self.script.chosen(self.script.parse())
+
+    def test_environments(self):
+        """Versions become environments of tox.ini, or "torch" where it has none of their own."""
+        self.assertEqual(self.chosen(), [("torch213", "")])
+        self.assertEqual(self.chosen("-e", "lint", "--torch", "2.13.0,2.15.0"),
+                         [("lint", ""), ("torch213", "2.13.0"), ("torch215", "2.15.0")])
+        self.assertEqual(self.chosen("--torch", "2.12.1"), [("torch", "2.12.1")])
+
+    def test_the_rest_goes_on(self):
+        """What stands after -- reaches the tests."""
+        with mock.patch.object(sys, "argv", ["run_tests.py", "--", "test/unit", "-k", "parser"]):
+            self.assertEqual(self.script.parse().rest, ["test/unit", "-k", "parser"])
+
+    def test_exit_codes(self):
+        """All good is 0; nothing ran and an interrupt keep their code; anything else bad is 1."""
+        table = {(0, 0): 0, (0, 1): 1, (5, 5): 5, (0, 5): 5, (5, 1): 1, (130,): 130, (255,): 1, (0, 130): 130}
+        for codes, expected in table.items():
+            with self.subTest(codes):
+                self.assertEqual(self.script.verdict(list(codes)), expected)
+
+    def test_the_summary(self):
+        """Each environment has its counts and its reasons; the last line is the sum, for any reader."""
+        result = {"versions": {"torch": "2.13.0+cpu"}, "seconds": 61.4, "skips": {"needs CUDA": 2},
+                  "tests": {"passed": 10, "failed": 1, "error": 1, "skipped": 2, "known": 3, "fixed": 1},
+                  "tally": {"counts": {"pinned": 40, "examples": 900}}}
+        answers = [(0, None), (1, result)]
+        out = io.StringIO()
+        with mock.patch.object(sys, "argv", ["run_tests.py", "-e", "lint,torch213"]), \
+                mock.patch.object(self.script, "run_one", side_effect=answers), \
+                mock.patch.object(self.script.environment, "ensure", return_value="python"), \
+                contextlib.redirect_stdout(out):
+            code = self.script.main()
+
+        self.assertEqual(code, 1)
+        self.assertEqual(out.getvalue(), "\nsummary\n  lint: ok\n"
+                         "  torch213, torch 2.13.0+cpu: 13 passed, 3 failed, 2 skipped; "
+                         "40 pinned cases, 900 examples explored; 61 s\n    skipped 2: needs CUDA\n"
+                         "13 passed, 3 failed, 2 skipped\n")
+
+    def test_an_old_result_is_not_shown_again(self):
+        """A result of an earlier run is gone before tox starts, so it cannot stand in for this one."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.script.RESULTS = Path(folder)
+            Path(folder, "torch213.json").write_text(json.dumps({"old": True}))
+            with mock.patch.object(self.script.environment, "call", return_value=1):
+                self.assertEqual(self.script.run_one("python", "torch213", "", []), (1, None))
+
+    def test_the_versions_are_those_of_tox(self):
+        """Each version that has an environment is the one that setup.cfg pins for it."""
+        settings = (ROOT / "setup.cfg").read_text(encoding="utf-8")
+
+        for version, name in self.script.OWN.items():
+            self.assertIn(f"{name} = torch=={version}\n", settings)
+        self.assertIn(self.script.environment.DEFAULT_TORCH, self.script.OWN)
+
+
+class CiTests(unittest.TestCase):
+    """What CI runs."""
+
+    def test_ci_runs_the_tests_on_both(self):
+        """.ci/run is executable and runs lint and both versions of torch."""
+        script = ROOT / ".ci" / "run"
+
+        self.assertTrue(os.access(script, os.X_OK))
+        self.assertIn("scripts/run_tests.py -e lint --torch 2.13.0,2.15.0\n",
+                      script.read_text(encoding="utf-8"))
+
+    def test_scripts_are_executable_and_start_with_python(self):
+        """Every script that a person runs can be run by its name."""
+        for path in sorted(SCRIPTS.glob("[!_]*.py")):
+            with self.subTest(path.name):
+                self.assertTrue(os.access(path, os.X_OK))
+                self.assertTrue(path.read_text(encoding="utf-8").startswith("#!/usr/bin/env python3\n"))
+
+
+if __name__ == "__main__":
+    unittest.main()
