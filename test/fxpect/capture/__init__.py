@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from fxpect.capture import dynamo, exported, given, symbolic, traced
-from fxpect.capture.calls import Call, bind, model_name
+from fxpect.capture.calls import Call, bind
 from fxpect.capture.finishing import finish
+from fxpect.capture.models import model_name
 from fxpect.capture.results import Captured
 from fxpect.capture.settings import capturing
 from fxpect.errors import CaptureError

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from fxpect.capture.models import model_name, own_model
 from fxpect.errors import CaptureError, SpecError
-from fxpect.specs import Dim, Same, TensorSpec, default_sizes
+from fxpect.specs import Dim, Same, TensorSpec, View, default_sizes
 
 
 @dataclasses.dataclass
@@ -40,16 +41,16 @@ class Call:
         return pytree.tree_unflatten(self.values if values is None else values, self.tree)
 
     def dims(self, leaf: int) -> list[Dim | None]:
-        """Return, per dim of tensor leaf ``leaf``, the named ``Dim`` that it has; None where it is fixed."""
+        """Return the named ``Dim`` of each dim of tensor leaf ``leaf``, None where the dim is fixed."""
         spec, value = self.specs[leaf], self.values[leaf]
         if not isinstance(spec, TensorSpec) or self.dynamic is False:
             return [None] * value.dim()
         return [size if isinstance(size, Dim) else None for size in spec.shape]
 
     def free_dims(self, leaf: int) -> list[bool]:
-        """Return, per dim of tensor leaf ``leaf``, whether ``dynamic=True`` asks to leave its size open."""
+        """Return for each dim of tensor leaf ``leaf`` whether ``dynamic=True`` leaves its size open."""
         spec, value = self.specs[leaf], self.values[leaf]
-        rigid = isinstance(spec, TensorSpec) and (isinstance(spec.values, tuple) or isinstance(spec.layout, tuple))
+        rigid = isinstance(spec, TensorSpec) and tuple in (type(spec.values), type(spec.layout))
         return [bool(self.dynamic) and not rigid and size >= 2 for size in value.shape]
 
     def tensor_leaves(self) -> list[int]:
@@ -59,23 +60,31 @@ class Call:
 
 def bind(model: Any, inputs: tuple, kwargs: Mapping[str, Any] | None, dynamic: bool | None,
          device: Any = None) -> Call:
-    """Return the call of a private copy of ``model``; raises ``CaptureError`` where the inputs do not fit."""
+    """Return the call of a private copy of ``model``.
+
+    Raises ``CaptureError`` where the inputs do not fit, ``SpecError`` where they contradict each other.
+    """
     name = model_name(model)
     leaves, tree = pytree.tree_flatten((tuple(inputs), dict(kwargs or {})))
     leaves = _private(leaves)
-    dims = [dim for leaf in leaves for dim in _dims_of(leaf)]
-    sizes = default_sizes(dims)
+    if model is not stand_in and any(isinstance(leaf, Dim) for leaf in leaves):
+        raise SpecError(f"{name}: a Dim as an input stands for a symbolic size of a graph; give a model the int")
+    sizes = default_sizes(dim for leaf in leaves for dim in dims_of(leaf))
     values = realize(leaves, sizes, device)
-    module, function = _own(model, name)
+    module, function = own_model(model)
     names = _leaf_names(module.forward, tree, name)
     return Call(name, module, function, leaves, values, names, tree, sizes, dynamic)
 
 
-def model_name(model: Any) -> str:
-    """Return what messages call the model."""
-    if isinstance(model, torch.nn.Module):
-        return type(model).__name__
-    return getattr(model, "__qualname__", None) or getattr(model, "__name__", None) or type(model).__name__
+def stand_in(*args: Any, **kwargs: Any) -> None:
+    """Take any arguments, where a call has a graph and no model."""
+
+
+def dims_of(spec: Any) -> tuple[Dim, ...]:
+    """Return the named dims of an input."""
+    if isinstance(spec, TensorSpec):
+        return spec.dims
+    return (spec,) if isinstance(spec, Dim) else ()
 
 
 def realize(specs: list[Any], sizes: Mapping[str, int], device: Any = None) -> list[Any]:
@@ -86,8 +95,7 @@ def realize(specs: list[Any], sizes: Mapping[str, int], device: Any = None) -> l
             value: Any = spec.example(sizes, seed=i, device=device or "cpu")
         elif isinstance(spec, Same):
             if spec.index >= i or not isinstance(values[spec.index], torch.Tensor):
-                raise SpecError(f"input {i}: expected {spec!r} to name an earlier tensor; got "
-                                f"{'input ' + str(spec.index) if spec.index >= i else repr(specs[spec.index])}")
+                raise SpecError(f"input {i}: expected {spec!r} to name a tensor among the inputs before it")
             value = spec.alias(values[spec.index])
         elif isinstance(spec, Dim):
             value = spec.size(sizes)
@@ -105,52 +113,42 @@ def identifier(text: str) -> str:
     return f"_{name}" if name[0].isdigit() else name
 
 
-def _dims_of(leaf: Any) -> tuple[Dim, ...]:
-    if isinstance(leaf, TensorSpec):
-        return leaf.dims
-    return (leaf,) if isinstance(leaf, Dim) else ()
-
-
 def _private(leaves: list[Any]) -> list[Any]:
-    """Return the leaves with real tensors cloned; a tensor that comes twice becomes ``Same``."""
+    """Return the leaves with real tensors cloned; one that is, or continues, an earlier one is its alias."""
     memo: dict[int, Any] = {}
-    first: dict[int, int] = {}
+    earlier: dict[int, torch.Tensor] = {}
     result: list[Any] = []
     for i, leaf in enumerate(leaves):
         if isinstance(leaf, torch.Tensor):
-            if id(leaf) in first:
-                result.append(Same(first[id(leaf)]))
-                continue
-            first[id(leaf)] = i
-            leaf = clone(leaf, memo)
+            alias = next((found for k, base in earlier.items() if (found := _alias(base, leaf, k))), None)
+            if alias is None:
+                earlier[i] = leaf
+            leaf = alias or clone(leaf, memo)
         result.append(leaf)
     return result
+
+
+def _alias(base: torch.Tensor, tensor: torch.Tensor, index: int) -> Same | None:
+    """Return how ``tensor`` comes from ``base``, input ``index``; None where no spec says it."""
+    if base is tensor:
+        return Same(index)
+    plain = base.layout == tensor.layout == torch.strided and type(base) is type(tensor) is torch.Tensor
+    if not plain or base.stride() != tensor.stride() or base.dtype != tensor.dtype or not tensor.numel() \
+            or base.untyped_storage().data_ptr() != tensor.untyped_storage().data_ptr():
+        return None
+    offset = tensor.storage_offset() - base.storage_offset()
+    for dim, (size, step) in enumerate(zip(base.shape, base.stride(), strict=True)):
+        start = size - tensor.shape[dim]
+        if base.shape[:dim] + base.shape[dim + 1:] == tensor.shape[:dim] + tensor.shape[dim + 1:] \
+                and 0 <= start and start * step == offset:
+            return View(index, start, dim if start else 0)
+    return None
 
 
 def clone(tensor: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
     """Return a leaf like ``tensor``; tensors cloned with one memo that shared storage share it again."""
     copied = copy.deepcopy(tensor.detach(), memo)
     return copied.requires_grad_(tensor.requires_grad)
-
-
-def _own(model: Any, name: str) -> tuple[torch.nn.Module, Callable | None]:
-    if isinstance(model, torch.nn.Module):
-        try:
-            return copy.deepcopy(model), None
-        except Exception as error:
-            raise CaptureError(f"{name}: the model cannot be copied: {first_line(error)}") from error
-    if not callable(model):
-        raise CaptureError(f"expected a Module, a callable, an ExportedProgram, a GraphModule or a graph text; "
-                           f"got {model!r}")
-    module = torch.nn.Module()
-    module.forward = model
-    return module, model
-
-
-def first_line(error: BaseException) -> str:
-    """Return the type of an error and the first line that it says."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
 
 
 def _leaf_names(function: Callable, tree: pytree.TreeSpec, name: str) -> list[str]:

@@ -10,6 +10,7 @@ import torch._dynamo
 from fxpect.capture.calls import Call
 from fxpect.capture.results import Captured, Inputs, clean_copy
 from fxpect.errors import CaptureError
+from fxpect.specs import View
 
 
 class _Stop(Exception):
@@ -47,7 +48,23 @@ def dynamo(call: Call) -> Captured:
         torch._dynamo.reset()
     if not graphs:
         raise CaptureError(f"{call.name}: capture 'dynamo' found no tensor operation to hand to a backend")
+    values = list(arguments[0])
+    _bases_first(graphs[0], values, call)
     inputs = Inputs(call)
-    for value in arguments[0]:
+    for value in values:
         inputs.add(value)
     return Captured(graphs[0], inputs)
+
+
+def _bases_first(gm: torch.fx.GraphModule, values: list[Any], call: Call) -> None:
+    """Move each placeholder that is a view of another input behind it: dynamo orders them by first use."""
+    nodes = gm.graph.find_nodes(op="placeholder")
+    for value, spec in zip(call.values, call.specs, strict=True):
+        if isinstance(spec, View):
+            base = next((i for i, v in enumerate(values) if v is call.values[spec.index]), -1)
+            place = next((i for i, v in enumerate(values) if v is value), base)
+            if place < base:
+                nodes[base].append(nodes[place])
+                for order in (nodes, values):
+                    order.insert(base, order.pop(place))
+    gm.recompile()

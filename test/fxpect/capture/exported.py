@@ -16,14 +16,15 @@ from fxpect.specs.dims import evaluate
 def export(call: Call, strict: bool) -> Captured:
     """Return the graph of ``torch.export.export``, parameters lifted, with the program itself."""
     args, kwargs = call.arguments()
-    program = torch.export.export(call.model, args, kwargs, dynamic_shapes=_dynamic_shapes(call), strict=strict)
+    shapes = _dynamic_shapes(call)
+    program = torch.export.export(call.model, args, kwargs, dynamic_shapes=shapes, strict=strict)
     if strict:
         torch._dynamo.reset()
     return from_program(program, call)
 
 
 def from_program(program: torch.export.ExportedProgram, call: Call) -> Captured:
-    """Return the graph of a program, one input per placeholder; user inputs come from ``call`` in order."""
+    """Return the graph of a program, one input per placeholder; user inputs are the leaves of ``call``."""
     inputs = Inputs(call)
     values = iter(call.values)
     for spec in program.graph_signature.input_specs:
@@ -45,8 +46,9 @@ def _dynamic_shapes(call: Call) -> Any:
     shapes = torch.export.ShapesCollection()
     found = False
     for i in call.tensor_leaves():
+        dims = enumerate(zip(call.dims(i), call.free_dims(i), strict=True))
         entry = {place: _export_dim(dim, names) if dim else torch.export.Dim.AUTO
-                 for place, (dim, free) in enumerate(zip(call.dims(i), call.free_dims(i), strict=True)) if dim or free}
+                 for place, (dim, free) in dims if dim or free}
         if entry:
             shapes[call.values[i]] = entry
             found = True

@@ -11,7 +11,7 @@ from fxpect.capture.results import PENDING, Captured
 from fxpect.capture.symbols import SymbolNames, hint
 from fxpect.errors import CaptureError
 from fxpect.examples import Example
-from fxpect.specs import TensorSpec
+from fxpect.specs import Dim, TensorSpec, spec_of
 from fxpect.specs.layouts import layout_of
 from fxpect.text.propagation import propagate
 
@@ -36,16 +36,23 @@ def finish(call: Call, captured: Captured, capture: str, frozen: bool) -> Exampl
 
 
 def _input(spec: Any, value: Any, leaf: int | None, names: SymbolNames) -> Any:
-    """Return the input for a placeholder, from its metadata where the call does not say it."""
+    """Return the input for a placeholder, from its metadata where the call does not say it.
+
+    A real tensor with a dim that ``dynamic=True`` left open becomes its spec: another size, other values.
+    """
     if isinstance(value, torch.SymInt):
         return names.dim(value)
     if spec is PENDING:
         if not isinstance(value, torch.Tensor):
             return value
         return described(value, names)
-    if isinstance(spec, TensorSpec) and isinstance(value, torch.Tensor) and not spec.is_dynamic \
-            and any(isinstance(size, torch.SymInt) for size in value.shape):
-        return spec.replace(shape=tuple(map(names.dim, value.shape)))
+    if isinstance(spec, (TensorSpec, torch.Tensor)) and isinstance(value, torch.Tensor):
+        shape = tuple(map(names.dim, value.shape))
+        if isinstance(spec, torch.Tensor) and any(isinstance(size, Dim) for size in shape):
+            spec = spec_of(spec)
+            spec = spec.replace(layout=None if isinstance(spec.layout, tuple) else spec.layout)
+        if isinstance(spec, TensorSpec) and shape != spec.shape:
+            return spec.replace(shape=shape)
     return spec
 
 
@@ -65,12 +72,10 @@ def _freeze(gm: torch.fx.GraphModule, placeholders: list[torch.fx.Node], specs: 
     """Turn the placeholders of parameters and buffers that the graph does not write into attributes."""
     kept = []
     for node, spec, is_state in zip(placeholders, specs, state, strict=True):
-        written = any(user.op == "call_function" and user.args and user.args[0] is node
-                      and getattr(getattr(user.target, "_schema", None), "is_mutable", False) for user in node.users)
-        if not is_state or written or not isinstance(spec, torch.Tensor):
+        if not is_state or not isinstance(spec, torch.Tensor) or any(map(_writes, node.users)):
             kept.append(spec)
             continue
-        name = f"_frozen_param{len(placeholders) - len(specs) + len([1 for a in dir(gm) if a.startswith('_frozen_')])}"
+        name = f"_frozen_param{len(list(gm.buffers()))}"
         gm.register_buffer(name, spec.detach())
         with gm.graph.inserting_after(placeholders[-1]):
             constant = gm.graph.get_attr(name)
@@ -79,3 +84,7 @@ def _freeze(gm: torch.fx.GraphModule, placeholders: list[torch.fx.Node], specs: 
         gm.graph.erase_node(node)
     gm.recompile()
     return kept
+
+
+def _writes(user: torch.fx.Node) -> bool:
+    return bool(getattr(getattr(user.target, "_schema", None), "is_mutable", False))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import sys
 from collections.abc import Iterator
 
 import torch
+import torch._dynamo
 
-from fxpect.capture.calls import first_line
+from fxpect.capture.models import first_line
 from fxpect.errors import CaptureError, FxpectError
 
 
@@ -21,7 +23,7 @@ def capturing(model: str, capture: str) -> Iterator[None]:
     capture's name and the first line of the cause; a model that exits or recurses included.
     """
     try:
-        with _untouched_state(), _pinned_config(), torch.enable_grad():
+        with _untouched_state(), _pinned_config(), _quiet_log(), torch.enable_grad():
             yield
     except FxpectError:
         raise
@@ -45,10 +47,20 @@ def _untouched_state() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _pinned_config() -> Iterator[None]:
-    dynamo = sys.modules.get("torch._dynamo")
-    if dynamo is None:
-        import torch._dynamo as dynamo
+    config = torch._dynamo.config
     wanted = {"nested_graph_breaks": True, "canonicalize_output_graph_node_order": False,
               "suppress_errors": False}
-    with dynamo.config.patch({name: value for name, value in wanted.items() if hasattr(dynamo.config, name)}):
+    with config.patch({name: value for name, value in wanted.items() if hasattr(config, name)}):
         yield
+
+
+@contextlib.contextmanager
+def _quiet_log() -> Iterator[None]:
+    """Keep a guard that fails from being logged as well as raised."""
+    log = logging.getLogger("torch._guards")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

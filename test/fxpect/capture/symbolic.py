@@ -11,7 +11,7 @@ from torch.fx.passes.shape_prop import _extract_tensor_metadata
 
 from fxpect.capture.calls import Call
 from fxpect.capture.fakes import fake_values
-from fxpect.capture.results import Captured, Inputs, clean_copy
+from fxpect.capture.results import Captured, Inputs, clean_copy, named_state
 from fxpect.text.propagation import propagate
 
 
@@ -44,7 +44,9 @@ def symbolic(call: Call) -> Captured:
     """
     places = call.tensor_leaves()
     tracer = _FlatTracer(call, places)
-    graph = tracer.trace(call.function if isinstance(call.function, types.FunctionType) else call.model)
+    is_plain = isinstance(call.function, types.FunctionType) and not vars(call.model)["_modules"] \
+        and not named_state(call.model)
+    graph = tracer.trace(call.function if is_plain else call.model)
     names = [call.names[place] for place in places]
     gm = clean_copy(torch.fx.GraphModule(tracer.root, graph), names, type(call.model).__name__)
     gm.train(call.model.training)

@@ -35,17 +35,17 @@ class SymbolNames:
                         self._dims.setdefault(raw(size), dim)
         for size in itertools.chain.from_iterable(map(symbolic_sizes, values)):
             self.env = size.node.shape_env
-            for symbol in sorted(raw(size).free_symbols, key=str):
-                if symbol not in self._dims:
-                    self._add_free(symbol, size)
+            if raw(size) not in self._dims:
+                for symbol in sorted(size.node.expr.free_symbols - self._dims.keys(), key=str):
+                    self._add_free(symbol)
 
     def dim(self, size: int | torch.SymInt) -> int | Dim:
         """Return the spec entry for a size; a size that no expression over names gives stays its hint."""
         if isinstance(size, int):
             return size
-        expression = raw(size)
-        if expression in self._dims:
-            return self._dims[expression]
+        if raw(size) in self._dims:
+            return self._dims[raw(size)]
+        expression = size.node.expr
         names = {symbol: sympy.Symbol(self._dims[symbol].name) for symbol in expression.free_symbols
                  if symbol in self._dims and not self._dims[symbol].is_derived}
         if len(names) == len(expression.free_symbols):
@@ -75,16 +75,14 @@ class SymbolNames:
     def _spell(self, expression: Any) -> str:
         return str(expression.xreplace({s: sympy.Symbol(d.name) for s, d in self._dims.items()}))
 
-    def _add_free(self, symbol: sympy.Symbol, size: torch.SymInt) -> None:
-        known = size.node.shape_env.var_to_range.get(symbol)
-        high = None if known is None or not known.upper.is_Integer else int(known.upper)
-        low = 2 if known is None else max(2, int(known.lower))
-        name = next(self._free)
-        value = size.node.shape_env.size_hint(symbol)
-        if high is not None and high < low:
-            return
-        self._dims[symbol] = Dim(name, low, high)
-        self.sizes[name] = int(value)
+    def _add_free(self, symbol: sympy.Symbol) -> None:
+        known = self.env.var_to_range[symbol]
+        high = int(known.upper) if known.upper.is_Integer else None
+        values = self.env.backed_var_to_val if hasattr(self.env, "backed_var_to_val") else self.env.var_to_val
+        if symbol in values and (high is None or high >= 2):
+            name = next(self._free)
+            self._dims[symbol] = Dim(name, max(2, int(known.lower)), high)
+            self.sizes[name] = int(values[symbol])
 
 
 def hint(size: int | torch.SymInt) -> int:
@@ -96,8 +94,5 @@ def _assignments(allowed: dict[str, Dim]) -> list[dict[str, int]]:
     """Return a few ways to give every name a legal size of 2 or more, all alike and all different."""
     legal = {name: [n for n in (*_TRIED, dim.max or 2, max(dim.min, 2)) if n >= 2 and dim.allows(n)]
              for name, dim in allowed.items()}
-    ways = []
-    for turn in range(len(_TRIED)):
-        ways.append({name: sizes[turn % len(sizes)] for name, sizes in legal.items()})
-        ways.append({name: sizes[(turn + 3 * place) % len(sizes)] for place, (name, sizes) in enumerate(legal.items())})
-    return ways
+    return [{name: sizes[(turn + step * place) % len(sizes)] for place, (name, sizes) in enumerate(legal.items())}
+            for turn in range(len(_TRIED)) for step in (0, 3)]

@@ -53,7 +53,7 @@ def joint(call: Call) -> Captured:
         raise _Stop(gm)
 
     def no_backward(gm: torch.fx.GraphModule, example_inputs: Any):
-        raise CaptureError(f"{call.name}: capture 'joint' found no output that requires grad, hence no backward")
+        raise CaptureError(f"{call.name}: capture 'joint' found no output that requires grad")
 
     gm = _aot(flat, partition_fn=partition, fw_compiler=no_backward, inference_compiler=no_backward)
     return flat.captured(gm, keep_names=True)
@@ -95,7 +95,8 @@ class _Flat:
         for place, value in zip(self.places, inputs, strict=True):
             leaves[place] = value
         args, kwargs = self.call.arguments(leaves)
-        return torch.func.functional_call(self.call.model, dict(zip(self.state, state, strict=True)), args, kwargs)
+        own = dict(zip(self.state, state, strict=True))
+        return torch.func.functional_call(self.call.model, own, args, kwargs)
 
     def run_flat(self, *flat: Any) -> tuple:
         """Call the model and return its outputs as one tuple."""
@@ -121,8 +122,8 @@ class _Flat:
                 names.append(node.name)
                 inputs.add(PENDING)
             else:
-                raise CaptureError(f"{self.call.name}: AOT gives the graph an input of its own ({kind}), as for "
-                                   "inputs that overlap and are written to")
+                raise CaptureError(f"{self.call.name}: AOT gives the graph an input of its own ({kind}), "
+                                   "as for inputs that overlap and are written to")
         return Captured(clean_copy(gm, None if keep_names else names), inputs)
 
     def _real(self) -> list[Any]:

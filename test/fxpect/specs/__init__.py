@@ -9,5 +9,5 @@ from fxpect.specs.reading import parse_spec, spec_of
 from fxpect.specs.tensors import DTYPE_NAMES, DTYPES, T, TensorSpec, dtype_of
 from fxpect.specs.values import KINDS
 
-__all__ = ["DTYPES", "DTYPE_NAMES", "Dim", "KINDS", "LAYOUTS", "Same", "T", "TensorSpec", "View", "default_sizes",
-           "dtype_of", "parse_spec", "ranges", "spec_of"]
+__all__ = ["DTYPES", "DTYPE_NAMES", "Dim", "KINDS", "LAYOUTS", "Same", "T", "TensorSpec", "View",
+           "default_sizes", "dtype_of", "parse_spec", "ranges", "spec_of"]

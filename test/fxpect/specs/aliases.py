@@ -43,13 +43,13 @@ class View(Same):
             raise SpecError(f"expected start and dim of 0 or more; got {self!r}")
 
     def __repr__(self) -> str:
-        extras = "".join(f", {word}={value}" for word, value in (("start", self.start), ("dim", self.dim)) if value)
-        return f"View({self.index}{extras})"
+        extras = [f", {word}={value}" for word, value in (("start", self.start), ("dim", self.dim)) if value]
+        return f"View({self.index}{''.join(extras)})"
 
     def alias(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the view of ``tensor``; raises ``SpecError`` where it has no such part."""
         if self.dim >= max(tensor.dim(), 1) or (tensor.dim() and self.start > tensor.shape[self.dim]):
             raise SpecError(f"{self!r}: input {self.index} has the shape {list(tensor.shape)}")
         base = tensor.detach()
-        part = base.narrow(self.dim, self.start, base.shape[self.dim] - self.start) if base.dim() else base.view(())
+        part = base.narrow(self.dim, self.start, base.shape[self.dim] - self.start) if base.dim() else base
         return part.requires_grad_(tensor.requires_grad)

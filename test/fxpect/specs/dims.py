@@ -6,6 +6,7 @@ import ast
 import keyword
 import zlib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from fxpect.errors import SpecError
 
@@ -23,6 +24,10 @@ class Dim:
     """
 
     __slots__ = ("name", "min", "max", "names")
+    name: str
+    min: int
+    max: int | None
+    names: tuple[str, ...]
 
     def __init__(self, name: str, min: int = 0, max: int | None = None):
         tree = _parse_size(name)
@@ -32,7 +37,7 @@ class Dim:
         if not self.names:
             raise SpecError(f"Dim({name!r}): expected a name or an expression over names; got a constant")
         if self.is_derived and (min, max) != (0, None):
-            raise SpecError(f"Dim({name!r}): give the range to the names of the expression, not to the expression")
+            raise SpecError(f"Dim({name!r}): give the range to the names, not to the expression over them")
         for bound in (min,) if max is None else (min, max):
             if not isinstance(bound, int) or isinstance(bound, bool) or bound < 0:
                 raise SpecError(f"Dim({name!r}): expected bounds that are sizes; got {bound!r}")
@@ -51,7 +56,7 @@ class Dim:
         if missing:
             raise SpecError(f"dim {self.name}: no size given for {', '.join(missing)}; got {dict(sizes)}")
         try:
-            value = evaluate(ast.parse(self.name, mode="eval").body, sizes)
+            value = evaluate(_parse_size(self.name), sizes)
         except ZeroDivisionError as error:
             raise SpecError(f"dim {self.name}: division by zero for {dict(sizes)}") from error
         if not self.allows(value):
@@ -67,7 +72,7 @@ class Dim:
         raise AttributeError("a Dim does not change; make another")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Dim) and (self.name, self.min, self.max) == (other.name, other.min, other.max)
+        return isinstance(other, Dim) and self.__reduce__() == other.__reduce__()
 
     def __hash__(self) -> int:
         return hash((self.name, self.min, self.max))
@@ -92,8 +97,8 @@ def dim_from_ast(node: ast.AST) -> int | Dim:
     if isinstance(node, ast.Constant) and type(node.value) is int:
         return node.value
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
-        bounds = {word.arg: word.value.value for word in node.keywords
-                  if word.arg in ("min", "max") and isinstance(word.value, ast.Constant)}
+        bounds: dict[str, Any] = {word.arg: word.value.value for word in node.keywords
+                                  if word.arg in ("min", "max") and isinstance(word.value, ast.Constant)}
         if len(bounds) == len(node.keywords):
             return Dim(node.func.id, **bounds)
     return Dim(ast.unparse(node))

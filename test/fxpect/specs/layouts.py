@@ -10,7 +10,7 @@ LAYOUTS = ("transposed", "channels_last", "expanded", "strided", "offset")
 
 
 def check_layout(layout: object, shape: tuple) -> str | tuple[int, ...] | None:
-    """Return ``layout`` in its one spelling; raises ``SpecError`` where a tensor of ``shape`` has no such layout."""
+    """Return ``layout`` in its one spelling; raises ``SpecError`` where no tensor of ``shape`` has it."""
     if layout is None or layout == "contiguous":
         return None
     if isinstance(layout, (tuple, list, torch.Size)):
@@ -57,7 +57,8 @@ def stored_shape(layout: str | tuple[int, ...] | None, shape: tuple[int, ...]) -
     return shape
 
 
-def lay_out(values: torch.Tensor, layout: str | tuple[int, ...] | None, shape: tuple[int, ...]) -> torch.Tensor:
+def lay_out(values: torch.Tensor, layout: str | tuple[int, ...] | None,
+            shape: tuple[int, ...]) -> torch.Tensor:
     """Return a tensor of ``shape`` in ``layout`` that holds ``values`` (contiguous, of ``stored_shape``)."""
     if layout is None:
         return values
@@ -66,7 +67,7 @@ def lay_out(values: torch.Tensor, layout: str | tuple[int, ...] | None, shape: t
     if isinstance(layout, tuple):
         if values.shape != shape or overlaps(layout, shape):
             return values.as_strided(shape, layout)
-        return _filled(torch.empty(_extent(shape, layout), dtype=values.dtype).as_strided(shape, layout), values)
+        return _filled(values.new_zeros(_extent(shape, layout)).as_strided(shape, layout), values)
     if layout == "transposed":
         return _filled(values.new_empty((*shape[:-2], shape[-1], shape[-2])).transpose(-1, -2), values)
     if layout == "channels_last":

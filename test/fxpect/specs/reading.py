@@ -16,7 +16,8 @@ from fxpect.specs.tensors import DTYPE_NAMES, DTYPES, TensorSpec
 from fxpect.specs.values import kind_of
 
 _EXTRAS = ("values", "layout", "requires_grad", "seed")
-_CALLS = {"Same": (Same, ("index",)), "View": (View, ("index", "start", "dim")), "Dim": (Dim, ("name", "min", "max"))}
+_CALLS = {"Same": (Same, ("index",)), "View": (View, ("index", "start", "dim")),
+          "Dim": (Dim, ("name", "min", "max"))}
 _NUMBERS = {"nan": math.nan, "inf": math.inf}
 
 

@@ -45,7 +45,7 @@ class TensorSpec:
         set_field(self, "layout", check_layout(self.layout, self.shape))
         set_field(self, "values", check_kind(self.values, self.dtype, self.shape))
         if isinstance(self.values, tuple) and overlaps(self.layout, self.shape):
-            raise SpecError(f"layout {self.layout!r} puts several elements in one place; it cannot hold a list")
+            raise SpecError(f"layout {self.layout!r} puts elements in one place; it cannot hold a list")
         if self.requires_grad not in (True, False):
             raise SpecError(f"expected requires_grad to be True or False; got {self.requires_grad!r}")
         if self.requires_grad and not (self.dtype.is_floating_point or self.dtype.is_complex):
@@ -104,8 +104,8 @@ class TensorSpec:
         share several names need not agree on: pass ``default_sizes`` of all of them.
         """
         shape = self.size(sizes) if self.is_dynamic else self.shape
-        stored = stored_shape(self.layout, shape)
-        values = make_values(self.kind, self.dtype, stored, seed if self.seed is None else f"pinned {self.seed}")
+        recipe = seed if self.seed is None else f"pinned {self.seed}"
+        values = make_values(self.kind, self.dtype, stored_shape(self.layout, shape), recipe)
         with torch.no_grad():
             tensor = lay_out(values, self.layout, shape)
         return tensor.to(device).detach().requires_grad_(self.requires_grad)
@@ -137,8 +137,9 @@ class TensorSpec:
         return f"{DTYPE_NAMES[self.dtype]}[{shape}]" + (f"({', '.join(extras)})" if extras else "")
 
 
-def T(*shape: int | str | Dim, dtype: torch.dtype | str | None = None, layout: str | tuple[int, ...] | None = None,
-      values: Any = None, requires_grad: bool = False, seed: int | None = None) -> TensorSpec:
+def T(*shape: int | str | Dim, dtype: torch.dtype | str | None = None,
+      layout: str | tuple[int, ...] | None = None, values: Any = None, requires_grad: bool = False,
+      seed: int | None = None) -> TensorSpec:
     """Return the spec of an input tensor: ``T(2, "B", 8)`` is ``f32[2, B, 8]``.
 
     A shape entry is a size, the name of a dynamic dim ("B", also "2*B"), or a ``Dim`` with a range.
@@ -148,7 +149,8 @@ def T(*shape: int | str | Dim, dtype: torch.dtype | str | None = None, layout: s
     arithmetic), "positive", "uniform", "zeros", "ones", "special" (nan, inf, -0.0 among others),
     "extreme", "ties", "index:N", one number, or a nested list. Raises ``SpecError`` where they clash.
     """
-    return TensorSpec(shape, torch.float32 if dtype is None else dtype_of(dtype), layout, values, requires_grad, seed)
+    dtype = torch.float32 if dtype is None else dtype_of(dtype)
+    return TensorSpec(shape, dtype, layout, values, requires_grad, seed)
 
 
 def dtype_of(dtype: torch.dtype | str) -> torch.dtype:

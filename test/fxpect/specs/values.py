@@ -25,7 +25,7 @@ def default_kind(dtype: torch.dtype) -> str:
 
 
 def check_kind(values: Any, dtype: torch.dtype, shape: tuple) -> Any:
-    """Return ``values`` in its one spelling; raises ``SpecError`` where ``dtype`` or ``shape`` cannot hold it."""
+    """Return ``values`` in its one spelling; raises ``SpecError`` where ``dtype`` or ``shape`` forbids it."""
     if values is None or values == default_kind(dtype):
         return None
     if isinstance(values, torch.Tensor):
@@ -37,7 +37,7 @@ def check_kind(values: Any, dtype: torch.dtype, shape: tuple) -> Any:
     if isinstance(values, str) and values.startswith("index:"):
         return _check_index(values, dtype)
     if values not in KINDS:
-        raise SpecError(f"expected a values kind among {', '.join(KINDS)}, index:N, a number or a list; got {values!r}")
+        raise SpecError(f"expected values among {', '.join(KINDS)}, index:N, a number, a list; got {values!r}")
     inexact = dtype.is_floating_point or dtype.is_complex
     if values in INEXACT and not inexact:
         raise SpecError(f"values={values!r} needs a floating dtype; got {dtype}")
@@ -98,8 +98,8 @@ def _check_list(values: list | tuple, dtype: torch.dtype, shape: tuple) -> tuple
             raise ValueError("values for an empty shape")
         return _tuples(values, dtype)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise SpecError(f"expected values of the shape {list(shape)} and dtype {dtype}; got {values!r} ({error})"
-                        ) from error
+        raise SpecError(f"expected values of the shape {list(shape)} and dtype {dtype}; "
+                        f"got {values!r} ({error})") from error
 
 
 def _check_number(value: Any, dtype: torch.dtype) -> Any:
@@ -114,7 +114,7 @@ def _check_number(value: Any, dtype: torch.dtype) -> Any:
         fits, value = True, float(value)
     else:
         limits = torch.iinfo(dtype)
-        fits = value == value and abs(value) != math.inf and value == int(value) and limits.min <= value <= limits.max
+        fits = math.isfinite(value) and value == int(value) and limits.min <= value <= limits.max
         value = int(value) if fits else value
     if not fits:
         raise SpecError(f"values={value!r} is no value of {dtype}")
@@ -127,8 +127,9 @@ def _check_index(values: str, dtype: torch.dtype) -> str:
     digits = values.removeprefix("index:").strip()
     if dtype.is_floating_point or dtype.is_complex or dtype == torch.bool:
         raise SpecError(f"values={values!r} needs an integer dtype; got {dtype}")
-    if not digits.isdecimal() or not 1 <= int(digits) <= torch.iinfo(dtype).max + 1:
-        raise SpecError(f"expected index:N with N from 1 to {torch.iinfo(dtype).max + 1} for {dtype}; got {values!r}")
+    most = torch.iinfo(dtype).max + 1
+    if not digits.isdecimal() or not 1 <= int(digits) <= most:
+        raise SpecError(f"expected index:N with N from 1 to {most} for {dtype}; got {values!r}")
     return f"index:{int(digits)}"
 
 
@@ -157,7 +158,7 @@ def _finite(kind: str, dtype: torch.dtype, count: int, rng: random.Random) -> to
     if kind == "uniform":
         bits = _UNIFORM_BITS.get(dtype, 16)
         return _below(2 ** bits, count, rng).to(torch.float64) / 2 ** bits
-    return _below(3 if signed and dtype != torch.bool else 2, count, rng) - (1 if signed and dtype != torch.bool else 0)
+    return _below(3, count, rng) - 1 if signed and dtype != torch.bool else _below(2, count, rng)
 
 
 def _special(dtype: torch.dtype, count: int, rng: random.Random) -> torch.Tensor:
@@ -192,9 +193,8 @@ def _below(n: int, count: int, rng: random.Random) -> torch.Tensor:
     if n == 65536:
         words = torch.frombuffer(bytearray(rng.randbytes(2 * count)), dtype=torch.uint8).to(torch.int64)
         return words[::2] + 256 * words[1::2]
-    raw = torch.frombuffer(bytearray(rng.randbytes(4 * count)), dtype=torch.uint8).to(torch.int64).reshape(count, 4)
-    words = raw[:, 0] + 256 * raw[:, 1] + 65536 * raw[:, 2] + 16777216 * raw[:, 3]
-    return words % n
+    raw = torch.frombuffer(bytearray(rng.randbytes(4 * count)), dtype=torch.uint8).to(torch.int64).view(-1, 4)
+    return (raw * torch.tensor([1, 2**8, 2**16, 2**24])).sum(1) % n
 
 
 def _pick(table: torch.Tensor, count: int, rng: random.Random) -> torch.Tensor:
@@ -206,7 +206,8 @@ def _lists(values: Any) -> Any:
 
 
 def _leaves(values: Any) -> list:
-    return [leaf for value in values for leaf in _leaves(value)] if isinstance(values, (list, tuple)) else [values]
+    nested = isinstance(values, (list, tuple))
+    return [leaf for value in values for leaf in _leaves(value)] if nested else [values]
 
 
 def _tuples(values: Any, dtype: torch.dtype) -> Any:
