@@ -66,7 +66,8 @@ class StructureTests(unittest.TestCase):
         def positional(gm):
             node(gm, "add").args, node(gm, "add").kwargs = (node(gm, "x"), node(gm, "y"), 1), {}
 
-        for edit in (alpha(2), alpha(1.0), alpha(True), alpha(None), alpha((1,)), operand, target, positional):
+        alphas = [alpha(value) for value in (2, 1.0, True, None, (1,))]
+        for edit in (*alphas, operand, target, positional):
             self.assertChange(edit)
         self.assertChange(alpha(1), expected=False)
 
@@ -105,7 +106,7 @@ class StructureTests(unittest.TestCase):
         self.assertChange(rename, expected=False)
 
     def test_types(self):
-        """Another shape, dtype or stride in the metadata shows, also a lost one; an equal new value does not."""
+        """Another dtype or stride in the metadata shows, and a lost one; an equal new value does not."""
         def retyped(make):
             def edit(gm):
                 value = node(gm, "neg").meta["val"]

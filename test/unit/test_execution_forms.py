@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import unittest
+from typing import Optional
 
 import torch
 import torch.export
@@ -16,7 +17,7 @@ from torch.fx.passes.pass_manager import PassManager as PlainManager
 
 from fxpect import Example, T
 from fxpect.errors import FxpectError, PassCrash, PassFormError
-from fxpect.execution import KINDS, Pass, as_pass, run_pass
+from fxpect.execution import KINDS, Pass, as_pass, run_pass, run_pipeline
 
 RELU, TANH = torch.ops.aten.relu.default, torch.ops.aten.tanh.default
 TEXT = '''
@@ -111,6 +112,11 @@ def with_spread_inputs(gm, *sample_args):
     swap(gm.graph)
 
 
+def with_optional_inputs(gm, example_inputs=()):
+    assert len(example_inputs) == 2
+    swap(gm.graph)
+
+
 def with_settings(gm, settings):
     if settings["on"]:
         swap(gm.graph)
@@ -189,6 +195,7 @@ FORMS = [
     (functools.partial(with_settings, settings={"on": True}), "module", None, None),
     (with_inputs, "module-inputs", None, None),
     (with_spread_inputs, "module-inputs", None, None),
+    (with_optional_inputs, "module-inputs", None, None),
     (functools.partial(with_inputs), "module-inputs", None, None),
     (PassManager([CallPass()]), "manager", True, False),
     (PassManager([pass_result_wrapper(on_module)]), "manager", None, None),
@@ -233,11 +240,11 @@ class FormTests(unittest.TestCase):
 
     def test_pattern_pass(self):
         """A PatternMatcherPass and its bound apply are called with the module and give a match count."""
-        from torch._inductor.pattern_matcher import CallFunctionVarArgs, PatternMatcherPass, register_graph_pattern
+        from torch._inductor import pattern_matcher
 
-        patterns = PatternMatcherPass(pass_name="relu_to_tanh")
+        patterns = pattern_matcher.PatternMatcherPass(pass_name="relu_to_tanh")
 
-        @register_graph_pattern(CallFunctionVarArgs(RELU), pass_dict=patterns)
+        @pattern_matcher.register_graph_pattern(pattern_matcher.CallFunctionVarArgs(RELU), pass_dict=patterns)
         def replace(match, x):
             match.replace_by_example(lambda x: TANH(x), [x])
 
@@ -250,7 +257,7 @@ class FormTests(unittest.TestCase):
             self.assertEqual((done.changed, done.claimed), (False, False))
 
     def test_program(self):
-        """A pass over an ExportedProgram gets a program of its own, by name, annotation or a member it asks for."""
+        """A pass over an ExportedProgram gets its own, told by name, annotation or what it asks for."""
         class Relu(torch.nn.Module):
             def forward(self, x):
                 return torch.relu(x)
@@ -267,6 +274,23 @@ class FormTests(unittest.TestCase):
         self.assertEqual(done.changed, False)
         with self.assertRaisesRegex(PassFormError, "use capture='export'|Use capture='export'"):
             run_pass(in_program, given.replace(exported=None, capture="make_fx"))
+
+    def test_program_of_an_edited_graph(self):
+        """A graph that was edited since its export is given as a program of its own, state as inputs."""
+        text = TEXT.replace("y: \"f32[2, 3]\"", "y: \"f32[s0, 3]\"").replace("(x, y)", "(y, y)").replace(
+            "\"f32[2, 3]\" =", "\"f32[s0, 3]\" =")
+        done = run_pass(in_program, Example.from_text(text, T(2, 3), T("B", 3), sizes={"B": 4}))
+        self.assertTrue(done.changed)
+        self.assertEqual(done.exported_after.graph_signature.user_inputs, ("x", "y"))
+        self.assertEqual(len(done.exported_after.range_constraints), 1)
+        x, y = torch.ones(2, 3), torch.ones(5, 3)
+        self.assertTrue(torch.equal(done.exported_after.module()(x, y)[0], torch.tanh(y + y)))
+
+    def test_program_after_a_graph_pass(self):
+        """In a pipeline a pass over the program follows one over the graph."""
+        steps = run_pipeline({"graph": on_graph, "program": in_program, "rest": on_module}, example())
+        self.assertEqual([(step.kind, step.changed) for step in steps],
+                         [("graph", True), ("program", False), ("module", False)])
 
     def test_class_made_from_program(self):
         """A class that is made from the ExportedProgram is made anew for each run."""
@@ -306,7 +330,7 @@ class FormTests(unittest.TestCase):
         self.assertEqual(kinds, ["graph", "module", "module", "module", "program", "graph"])
 
     def test_kind_overrides(self):
-        """kind= wins over the name and the annotation, and an annotation that lies is reported with the fix."""
+        """kind= wins over name and annotation; an annotation that lies is reported with the fix."""
         def lies(gm: GraphModule):
             swap(gm.owning_module.graph)
 
@@ -345,6 +369,7 @@ class RefusalTests(unittest.TestCase):
         self.assertRefused(example().build(), "which is a model")
         self.assertRefused(fx.Graph(), "got a Graph")
         self.assertRefused([], "one or more passes")
+        self.assertRefused(PassBase, "is abstract: call must be written")
         self.assertRefused(Swapper(example().build()), "bound to one module already")
 
     def test_functions_that_would_not_run(self):
@@ -363,6 +388,7 @@ class RefusalTests(unittest.TestCase):
         def keyword_only(gm, *, level): ...
         def three(gm, a, b): ...
         def second_typed(gm, count: int): ...
+        def second_union(gm, signature: Optional[int]): ...  # noqa: UP045
         def graph_and_more(graph, example_inputs): ...
         def nothing(): ...
 
@@ -370,6 +396,7 @@ class RefusalTests(unittest.TestCase):
         self.assertRefused(keyword_only, "a value for level")
         self.assertRefused(three, "a value for a, b")
         self.assertRefused(second_typed, "count: int is not a sequence")
+        self.assertRefused(second_union, r"signature: Opt\w*\[int\] is not a sequence")
         self.assertRefused(graph_and_more, "a value for example_inputs")
         self.assertRefused(nothing, "takes no argument")
 

@@ -100,7 +100,7 @@ def _homes(pass_: Pass) -> set[str]:
     elif pass_.kind == "pattern":
         owner = getattr(pass_.source, "__self__", pass_.source)
         entries = [entry for found in getattr(owner, "patterns", {}).values() for entry in found]
-        members = [member for entry in entries for member in vars(entry).values() if inspect.isfunction(member)]
+        members = [fn for entry in entries for fn in vars(entry).values() if inspect.isfunction(fn)]
     elif not members:
         members = [pass_.source]
     return {file for member in members for file in _files(member)}

@@ -268,6 +268,9 @@ def _from_class(cls: type, name: str, default: str) -> Pass:
         return Pass(name, "transformer", cls)
     if "__call__" not in members(cls):
         raise unknown(name, "the class has neither __call__ nor transform")
+    if inspect.isabstract(cls):
+        names = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
+        raise PassFormError(f"{name} is abstract: {names} must be written first")
     needed = required(read(cls) or inspect.Signature())
     form, guessed, spread = form_of(Unbound(cls), name, default)
     if not needed:

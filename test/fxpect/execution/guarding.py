@@ -84,7 +84,7 @@ def _plain_configs() -> list[tuple[Any, dict[str, Any]]]:
     """Copy the configurations of a torch that does not keep them in context variables (before 2.12)."""
     found = []
     for name in _CONFIGS:
-        config = sys.modules.get(name)
+        config: Any = sys.modules.get(name)
         entry = next(iter(getattr(config, "_config", {}).values()), None)
         if entry is not None and not isinstance(entry.user_override, contextvars.ContextVar):
             found.append((config, config.get_config_copy()))

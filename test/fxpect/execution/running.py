@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import functools
 import sys
@@ -16,13 +15,14 @@ from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
-from fxpect.errors import CaptureError, FxpectError, GraphCrash, PassCrash, PassFormError
+from fxpect.errors import FxpectError, GraphCrash, PassCrash, PassFormError
 from fxpect.examples import Example, copy_graph_module
 from fxpect.execution.answers import Outcome, apply
 from fxpect.execution.crashes import crash, first_line
-from fxpect.execution.fingerprint import Fingerprint, structure
+from fxpect.execution.fingerprint import Fingerprint
 from fxpect.execution.forms import Pass, Raised, Subject, as_pass, settle
 from fxpect.execution.guarding import run_guarded
+from fxpect.execution.programs import program_of
 from fxpect.text.printer import graph_text
 
 
@@ -120,7 +120,7 @@ def _run(pass_: Pass, example: Example, inputs: Sequence[Any] | None, real_input
 
 
 def _attempt(pass_: Pass, example: Example, inputs: Sequence[Any] | None, real_inputs: bool) -> Execution:
-    example, subject = _prepare(pass_, example, inputs, real_inputs)
+    subject = _prepare(pass_, example, inputs, real_inputs)
     before = Fingerprint(subject.gm)
     arity = _arity(subject.gm, subject.exported)
 
@@ -142,10 +142,8 @@ def _attempt(pass_: Pass, example: Example, inputs: Sequence[Any] | None, real_i
 
 
 def _prepare(pass_: Pass, example: Example, inputs: Sequence[Any] | None,
-             real_inputs: bool) -> tuple[Example, Subject]:
-    exported = None
-    if pass_.needs_program:
-        example, exported = _program(pass_, example)
+             real_inputs: bool) -> Subject:
+    exported = program_of(example, pass_.name) if pass_.needs_program else None
     gm = example.build() if exported is None else exported.graph_module
 
     def given() -> Sequence[Any]:
@@ -153,24 +151,7 @@ def _prepare(pass_: Pass, example: Example, inputs: Sequence[Any] | None,
             return inputs
         return example.realize() if real_inputs else fake_inputs(gm, example.realize)
 
-    return example, Subject(gm, given, exported)
-
-
-def _program(pass_: Pass, example: Example) -> tuple[Example, torch.export.ExportedProgram]:
-    """Return a program of its own for the example's graph; an edited graph is exported again."""
-    exported = example.exported
-    if exported is None or structure(exported.graph_module) != structure(example.graph_module):
-        if not example.capture.startswith("export"):
-            raise PassFormError(f"{pass_.name} needs an ExportedProgram; a graph captured by "
-                                f"{example.capture!r} has none. Use capture='export', or "
-                                "fxpect.as_pass(fn, kind=...) if the pass takes something else")
-        from fxpect.capture import capture
-
-        again = capture(example.build(), example.inputs, capture=example.capture)
-        example, exported = again.replace(edits=example.edits), again.exported
-        if exported is None:
-            raise CaptureError(f"{pass_.name} needs an ExportedProgram and the capture gave none")
-    return example, copy.deepcopy(exported)
+    return Subject(gm, given, exported)
 
 
 def fake_inputs(gm: GraphModule, realize: Callable[[], Sequence[Any]]) -> list[Any]:

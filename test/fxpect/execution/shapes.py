@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -29,9 +30,8 @@ def propagate_shapes(gm: GraphModule, inp: Any) -> tuple[Any, ...]:
     mode = detect_fake_mode(args) or FakeTensorMode(
         shape_env=ShapeEnv(), static_shapes=True, allow_non_fake_inputs=True)
     fakes = pytree.tree_map_only(torch.Tensor, lambda tensor: _fake(mode, tensor), args)
-    noise = io.StringIO()
     try:
-        with contextlib.redirect_stderr(noise):
+        with _quiet():
             ShapeProp(gm, fake_mode=mode).propagate(*fakes)
     except Exception as error:
         _propagate_on_copies(gm, args, error)
@@ -62,6 +62,18 @@ def all_arguments(gm: GraphModule, inp: Any) -> tuple[Any, ...]:
     return (*lifted, *args)
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what torch prints and logs about a failure that is reported by its exception."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    was, logger.disabled = logger.disabled, True
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logger.disabled = was
+
+
 def _fake(mode: FakeTensorMode, tensor: torch.Tensor) -> torch.Tensor:
     if isinstance(tensor, FakeTensor):
         return tensor
@@ -74,9 +86,8 @@ def _propagate_on_copies(gm: GraphModule, args: tuple[Any, ...], reason: Excepti
     if any(isinstance(leaf, FakeTensor) for leaf in leaves):
         raise _unfit(reason) from reason
     copied = copy_graph_module(gm)
-    noise = io.StringIO()
     try:
-        with contextlib.redirect_stderr(noise), torch.no_grad():
+        with _quiet(), torch.no_grad():
             ShapeProp(copied).propagate(*pytree.tree_map_only(torch.Tensor, copy_tensor, args))
     except Exception as error:
         raise _unfit(error) from error

@@ -21,6 +21,9 @@ _GRAPH_NAMES = {"graph", "fx_graph", "fxgraph"}
 _MODULE_NAMES = {"gm", "graph_module", "graphmodule", "module", "mod", "model", "m", "root"}
 _PROGRAM_NAMES = {"ep", "exported", "program", "exported_program", "exp_program"}
 _OPTION_WORDS = ("setting", "config", "option", "spec", "device", "location", "backend", "target")
+_OPTIONAL_INPUTS = {"example_inputs", "example_args", "sample_inputs", "sample_args", "fake_inputs", "inputs"}
+_SEQUENCES = {"Sequence", "Iterable", "Collection", "list", "List", "tuple", "Tuple", "Tensor", "Any",
+              "object"}
 _INPUT_WORDS = ("input", "sample", "example", "_args")
 
 
@@ -78,17 +81,20 @@ def form_of(fn: Any, name: str, default: str) -> tuple[str, bool, bool]:
     if missing or len(needed) > 2:
         names = missing or [p.name for p in needed[1:]]
         raise unknown(name, f"it needs a value for {', '.join(names)}", bind=names)
-    first = (needed or _positional(signature) or [None])[0]
+    first = next(iter(needed or _positional(signature)), None)
     if first is None and not any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values()):
         raise unknown(name, "it takes no argument")
-    kind, certain = _first_kind(first, signature, fn)
+    told, certain = _first_kind(first, signature, fn)
     if len(needed) == 2:
-        _check_second(needed[1], kind, fn, name)
+        _check_second(needed[1], told, name)
+        return "module-inputs", False, False
+    positional = _positional(signature)
+    if told in (None, "module") and len(positional) > 1 and positional[1].name in _OPTIONAL_INPUTS:
         return "module-inputs", False, False
     star = [p.name for p in signature.parameters.values() if p.kind is p.VAR_POSITIONAL]
-    if kind == "module" and needed and star and any(word in star[0] for word in _INPUT_WORDS):
+    if told == "module" and needed and star and any(word in star[0] for word in _INPUT_WORDS):
         return "module-inputs", False, True
-    return kind or default, not certain, False
+    return told or default, not certain, False
 
 
 def _first_kind(first: inspect.Parameter | None, signature: inspect.Signature,
@@ -104,15 +110,14 @@ def _first_kind(first: inspect.Parameter | None, signature: inspect.Signature,
     return (None if first is None else named(first.name)), False
 
 
-def _check_second(second: inspect.Parameter, first_kind: str | None, fn: Any, name: str) -> None:
+def _check_second(second: inspect.Parameter, first_kind: str | None, name: str) -> None:
     """Refuse a second parameter that is no list of inputs."""
     if first_kind in ("graph", "program") or any(word in second.name for word in _OPTION_WORDS):
         raise unknown(name, f"it needs a value for {second.name}", bind=[second.name])
-    annotation = _resolve(second.annotation, fn)
-    if isinstance(annotation, type) and not issubclass(annotation, (Sequence, torch.Tensor)) \
-            and annotation not in (inspect.Parameter.empty, object):
-        why = f"{second.name}: {annotation.__name__} is not a sequence of inputs"
-        raise unknown(name, why, bind=[second.name])
+    annotation = second.annotation
+    if annotation is not second.empty and not _all_words(annotation) & _SEQUENCES:
+        shown = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+        raise unknown(name, f"{second.name}: {shown} is not a sequence of inputs", bind=[second.name])
 
 
 def annotated(parameter: inspect.Parameter, fn: Any) -> str | None:
@@ -155,8 +160,13 @@ def _resolve(annotation: Any, fn: Any) -> Any:
     return annotation if value is None else value
 
 
+def _all_words(annotation: Any) -> set[str]:
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    return set(re.findall(r"[A-Za-z_]\w*", text))
+
+
 def _words(annotation: str) -> str | None:
-    words = set(re.findall(r"[A-Za-z_]\w*", annotation))
+    words = _all_words(annotation)
     if words & {"GraphModule", "Module", "PassResult"}:
         return "module"
     return "graph" if "Graph" in words else "program" if "ExportedProgram" in words else None
