@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from fxpect.capture.models import model_name, own_model
 from fxpect.errors import CaptureError, SpecError
 from fxpect.specs import Dim, Same, TensorSpec, View, default_sizes
+from fxpect.specs.realizing import dims_of, realize
 
 
 @dataclasses.dataclass
@@ -68,9 +69,9 @@ def bind(model: Any, inputs: tuple, kwargs: Mapping[str, Any] | None, dynamic: b
     leaves, tree = pytree.tree_flatten((tuple(inputs), dict(kwargs or {})))
     leaves = _private(leaves)
     if model is not stand_in and any(isinstance(leaf, Dim) for leaf in leaves):
-        raise SpecError(f"{name}: a Dim as an input stands for a symbolic size of a graph; give a model the int")
+        raise SpecError(f"{name}: a Dim as an input is a symbolic size of a graph; give a model the int")
     sizes = default_sizes(dim for leaf in leaves for dim in dims_of(leaf))
-    values = realize(leaves, sizes, device)
+    values = realize(leaves, sizes, device=device)
     module, function = own_model(model)
     names = _leaf_names(module.forward, tree, name)
     return Call(name, module, function, leaves, values, names, tree, sizes, dynamic)
@@ -78,33 +79,6 @@ def bind(model: Any, inputs: tuple, kwargs: Mapping[str, Any] | None, dynamic: b
 
 def stand_in(*args: Any, **kwargs: Any) -> None:
     """Take any arguments, where a call has a graph and no model."""
-
-
-def dims_of(spec: Any) -> tuple[Dim, ...]:
-    """Return the named dims of an input."""
-    if isinstance(spec, TensorSpec):
-        return spec.dims
-    return (spec,) if isinstance(spec, Dim) else ()
-
-
-def realize(specs: list[Any], sizes: Mapping[str, int], device: Any = None) -> list[Any]:
-    """Return one value per spec; raises ``SpecError`` for a ``Same`` that does not point backwards."""
-    values: list[Any] = []
-    for i, spec in enumerate(specs):
-        if isinstance(spec, TensorSpec):
-            value: Any = spec.example(sizes, seed=i, device=device or "cpu")
-        elif isinstance(spec, Same):
-            if spec.index >= i or not isinstance(values[spec.index], torch.Tensor):
-                raise SpecError(f"input {i}: expected {spec!r} to name a tensor among the inputs before it")
-            value = spec.alias(values[spec.index])
-        elif isinstance(spec, Dim):
-            value = spec.size(sizes)
-        elif isinstance(spec, torch.Tensor) and device is not None:
-            value = spec.detach().to(device).requires_grad_(spec.requires_grad)
-        else:
-            value = spec
-        values.append(value)
-    return values
 
 
 def identifier(text: str) -> str:

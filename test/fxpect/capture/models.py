@@ -58,7 +58,8 @@ def _own_function(function: types.FunctionType) -> tuple[types.FunctionType, dic
     code = function.__code__
     cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
     memo: dict[int, Any] = {}
-    closed = {name: copy.deepcopy(cell.cell_contents, memo) for name, cell in cells.items() if _is_state(cell)}
+    closed = {name: copy.deepcopy(cell.cell_contents, memo)
+              for name, cell in cells.items() if _is_state(cell)}
     read = {name: copy.deepcopy(function.__globals__[name], memo) for name in dict.fromkeys(_names(code))
             if _holds_state(function.__globals__.get(name))}
     if not closed and not read:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import sympy
@@ -11,7 +12,7 @@ import torch
 from fxpect.capture.calls import Call
 from fxpect.capture.fakes import raw, symbolic_sizes
 from fxpect.errors import CaptureError, SpecError
-from fxpect.specs import Dim, ranges
+from fxpect.specs import Dim, TensorSpec, ranges
 
 _TRIED = (2, 3, 4, 5, 6, 7, 8, 9, 11, 16, 23)
 
@@ -94,5 +95,28 @@ def _assignments(allowed: dict[str, Dim]) -> list[dict[str, int]]:
     """Return a few ways to give every name a legal size of 2 or more, all alike and all different."""
     legal = {name: [n for n in (*_TRIED, dim.max or 2, max(dim.min, 2)) if n >= 2 and dim.allows(n)]
              for name, dim in allowed.items()}
-    return [{name: sizes[(turn + step * place) % len(sizes)] for place, (name, sizes) in enumerate(legal.items())}
+    return [{name: sizes[(turn + step * place) % len(sizes)]
+             for place, (name, sizes) in enumerate(legal.items())}
             for turn in range(len(_TRIED)) for step in (0, 3)]
+
+
+def holds_for(example: Any, sizes: Mapping[str, int]) -> bool:
+    """Return whether the graph of ``example`` claims to be right for these sizes of its named dims.
+
+    It does where the ranges of its symbols and the guards of its trace hold; a pass may rely on both.
+    """
+    values: dict[sympy.Symbol, sympy.Integer] = {}
+    env = None
+    for node, spec in zip(example.placeholders, example.inputs, strict=True):
+        value = node.meta.get(example.meta_key)
+        known = spec.shape if isinstance(spec, TensorSpec) else (spec,)
+        traced = value.shape if isinstance(value, torch.Tensor) else (value,)
+        for size, dim in zip(traced, known, strict=False):
+            if isinstance(size, torch.SymInt) and raw(size).is_Symbol and isinstance(dim, (int, Dim)):
+                env = size.node.shape_env
+                values[raw(size)] = sympy.Integer(dim if isinstance(dim, int) else dim.size(sizes))
+    if env is None:
+        return True
+    known_ranges = env.var_to_range
+    return all(size in known_ranges[symbol] for symbol, size in values.items() if symbol in known_ranges) \
+        and not any(guard.expr.xreplace(values) == sympy.false for guard in env.guards)

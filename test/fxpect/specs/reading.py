@@ -16,8 +16,9 @@ from fxpect.specs.tensors import DTYPE_NAMES, DTYPES, TensorSpec
 from fxpect.specs.values import kind_of
 
 _EXTRAS = ("values", "layout", "requires_grad", "seed")
-_CALLS = {"Same": (Same, ("index",)), "View": (View, ("index", "start", "dim")),
-          "Dim": (Dim, ("name", "min", "max"))}
+_CALLS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "Same": (Same, ("index",)), "View": (View, ("index", "start", "dim")),
+    "Dim": (Dim, ("name", "min", "max"))}
 _NUMBERS = {"nan": math.nan, "inf": math.inf}
 
 
@@ -55,12 +56,12 @@ def _read(node: ast.expr) -> TensorSpec | Same | Dim:
         positional = dict(zip(words, map(_constant, node.args), strict=False))
         if len(node.args) > len(words):
             raise ValueError("too many arguments")
-        return kind(**positional, **{word.arg: _constant(word.value) for word in node.keywords})
+        return kind(**positional, **_keywords(node))
     extras: dict[str, Any] = {}
     if isinstance(node, ast.Call):
-        if node.args or any(word.arg not in _EXTRAS for word in node.keywords):
+        extras = _keywords(node)
+        if node.args or not extras.keys() <= set(_EXTRAS):
             raise ValueError("unknown extra")
-        extras = {word.arg: _constant(word.value) for word in node.keywords}
         node = node.func
     if not isinstance(node, ast.Subscript) or not isinstance(node.value, ast.Name):
         raise ValueError("no dtype[shape]")
@@ -68,6 +69,10 @@ def _read(node: ast.expr) -> TensorSpec | Same | Dim:
         raise SpecError(f"expected a dtype among {', '.join(DTYPES)}; got {node.value.id!r}")
     entries = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
     return TensorSpec(tuple(map(dim_from_ast, entries)), DTYPES[node.value.id], **extras)
+
+
+def _keywords(node: ast.Call) -> dict[str, Any]:
+    return {str(word.arg): _constant(word.value) for word in node.keywords}
 
 
 def _constant(node: ast.expr) -> Any:

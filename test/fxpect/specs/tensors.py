@@ -73,7 +73,7 @@ class TensorSpec:
         """The number of elements; raises ``SpecError`` for a shape with named dims."""
         if self.is_dynamic:
             raise SpecError(f"{self!r} has no fixed number of elements; ask with_sizes(...).numel")
-        return math.prod(self.shape)
+        return math.prod(self.size())
 
     @property
     def kind(self) -> Any:
@@ -90,7 +90,7 @@ class TensorSpec:
 
     def size(self, sizes: Mapping[str, int] | None = None) -> tuple[int, ...]:
         """Return the shape in numbers; raises ``SpecError`` for a size that is negative or out of range."""
-        sizes = default_sizes(self.dims, sizes)
+        sizes = default_sizes(self.dims, sizes) if self.is_dynamic else {}
         shape = tuple(size.size(sizes) if isinstance(size, Dim) else size for size in self.shape)
         if any(size < 0 for size in shape):
             raise SpecError(f"{self!r}: expected sizes of 0 and more; got {list(shape)} for {dict(sizes)}")
@@ -103,7 +103,7 @@ class TensorSpec:
         ``sizes`` gives named dims their size; one left out gets its default, which two specs that
         share several names need not agree on: pass ``default_sizes`` of all of them.
         """
-        shape = self.size(sizes) if self.is_dynamic else self.shape
+        shape = self.size(sizes)
         recipe = seed if self.seed is None else f"pinned {self.seed}"
         values = make_values(self.kind, self.dtype, stored_shape(self.layout, shape), recipe)
         with torch.no_grad():
@@ -150,7 +150,7 @@ def T(*shape: int | str | Dim, dtype: torch.dtype | str | None = None,
     "extreme", "ties", "index:N", one number, or a nested list. Raises ``SpecError`` where they clash.
     """
     dtype = torch.float32 if dtype is None else dtype_of(dtype)
-    return TensorSpec(shape, dtype, layout, values, requires_grad, seed)
+    return TensorSpec(tuple(map(_size, shape)), dtype, layout, values, requires_grad, seed)
 
 
 def dtype_of(dtype: torch.dtype | str) -> torch.dtype:

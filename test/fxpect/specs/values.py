@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 from typing import Any
 
 import torch
@@ -37,7 +38,8 @@ def check_kind(values: Any, dtype: torch.dtype, shape: tuple) -> Any:
     if isinstance(values, str) and values.startswith("index:"):
         return _check_index(values, dtype)
     if values not in KINDS:
-        raise SpecError(f"expected values among {', '.join(KINDS)}, index:N, a number, a list; got {values!r}")
+        raise SpecError(f"expected values among {', '.join(KINDS)}, index:N, a number or a list; "
+                        f"got {values!r}")
     inexact = dtype.is_floating_point or dtype.is_complex
     if values in INEXACT and not inexact:
         raise SpecError(f"values={values!r} needs a floating dtype; got {dtype}")
@@ -64,7 +66,7 @@ def make_values(kind: Any, dtype: torch.dtype, shape: tuple[int, ...], seed: obj
 
 def kind_of(tensor: torch.Tensor) -> str | None:
     """Return a kind that makes values like those of ``tensor``: the narrowest of a few."""
-    if tensor.numel() == 0 or tensor.is_complex():
+    if tensor.numel() == 0 or tensor.is_complex() or tensor.device.type == "meta":
         return None
     values = tensor.detach().cpu()
     if values.dtype == torch.bool:
@@ -145,9 +147,9 @@ def _reals(kind: str, dtype: torch.dtype, count: int, rng: random.Random) -> tor
 
 def _finite(kind: str, dtype: torch.dtype, count: int, rng: random.Random) -> torch.Tensor:
     signed = dtype.is_signed
-    if kind == "normal":            # the sum of four even integers, scaled: near normal, within 3.46
-        sums = torch.stack([_below(65536, count, rng) for _ in range(4)]).sum(0) - 131070
-        return sums.to(torch.float64) * (math.sqrt(3) / 65536)
+    if kind == "normal":            # the sum of four even integers, scaled: near normal, within 3.47
+        sums = _words(torch.int16, 4 * count, rng).view(count, 4).sum(1, dtype=torch.float64)
+        return sums.mul_(math.sqrt(3) / 65536)
     if kind == "integers":
         return _below(2, count, rng) if dtype == torch.bool else _below(9, count, rng) - (4 if signed else 0)
     if kind == "halves":
@@ -162,14 +164,12 @@ def _finite(kind: str, dtype: torch.dtype, count: int, rng: random.Random) -> to
 
 
 def _special(dtype: torch.dtype, count: int, rng: random.Random) -> torch.Tensor:
-    values = _finite("normal", dtype, count, rng).to(dtype)
+    """Return normal values, a third of them odd, and one of each odd value at least where there is room."""
+    odd = torch.tensor([math.nan, math.inf, -math.inf, -0.0], dtype=dtype)
     chosen = _below(12, count, rng)
-    for i, odd in enumerate((math.nan, math.inf, -math.inf, -0.0)):
-        values = torch.where(chosen == i, torch.tensor(odd, dtype=dtype), values)
-    places = list(range(count))
-    rng.shuffle(places)
-    for place, odd in zip(places, (math.nan, math.inf, -math.inf, -0.0), strict=False):
-        values[place] = odd
+    values = torch.where(chosen < 4, odd[chosen.clamp(max=3)], _finite("normal", dtype, count, rng).to(dtype))
+    places = rng.sample(range(count), min(4, count))
+    values[places] = odd[:len(places)]
     return values
 
 
@@ -188,13 +188,18 @@ def _extremes(dtype: torch.dtype) -> torch.Tensor:
 
 def _below(n: int, count: int, rng: random.Random) -> torch.Tensor:
     """Return ``count`` integers in [0, n), as int64."""
+    words = _words(torch.int32 if n < 2 ** 31 else torch.int64, count, rng)
+    return words.remainder(n).to(torch.int64)
+
+
+def _words(dtype: torch.dtype, count: int, rng: random.Random) -> torch.Tensor:
+    """Return ``count`` integers that take every value of ``dtype``; low bytes come first on every machine."""
     if not count:
-        return torch.empty(0, dtype=torch.int64)
-    if n == 65536:
-        words = torch.frombuffer(bytearray(rng.randbytes(2 * count)), dtype=torch.uint8).to(torch.int64)
-        return words[::2] + 256 * words[1::2]
-    raw = torch.frombuffer(bytearray(rng.randbytes(4 * count)), dtype=torch.uint8).to(torch.int64).view(-1, 4)
-    return (raw * torch.tensor([1, 2**8, 2**16, 2**24])).sum(1) % n
+        return torch.empty(0, dtype=dtype)
+    data = bytearray(rng.randbytes(dtype.itemsize * count))
+    if sys.byteorder == "big":
+        data.reverse()
+    return torch.frombuffer(data, dtype=dtype)
 
 
 def _pick(table: torch.Tensor, count: int, rng: random.Random) -> torch.Tensor:
