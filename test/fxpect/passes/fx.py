@@ -1,0 +1,350 @@
+"""Passes of torch.fx and functorch."""
+
+from __future__ import annotations
+
+import torch
+
+from fxpect.passes import fx_models as m
+from fxpect.passes.catalogue import CataloguedPass, Innocent, Recipe, recipe
+from fxpect.passes.modules import ConvNorm, ConvNorm1d, seeded
+from fxpect.specs import T
+
+
+def rewrite_module(gm: torch.fx.GraphModule, *, function: str):
+    """Call ``module:function``, which takes a module and returns another."""
+    import importlib
+
+    module, _, name = function.partition(":")
+    return getattr(importlib.import_module(module), name)(gm)
+
+
+def transform(gm: torch.fx.GraphModule, *, transformer: str):
+    """Run the transformer class ``module:Class`` over the graph."""
+    import importlib
+
+    module, _, name = transformer.partition(":")
+    return getattr(importlib.import_module(module), name)(gm).transform()
+
+
+def remove_dead_code(gm: torch.fx.GraphModule):
+    """Remove nodes that nobody uses."""
+    gm.graph.eliminate_dead_code()
+    gm.recompile()
+
+
+def annotate_pieces(gm: torch.fx.GraphModule):
+    """Note the type of what is taken out of a list, where the list's type is noted."""
+    from torch.fx.experimental.schema_type_annotation import AnnotateTypesWithSchema
+    from torch.fx.passes.annotate_getitem_nodes import annotate_getitem_nodes
+
+    typed = AnnotateTypesWithSchema(gm).transform()
+    annotate_getitem_nodes(typed.graph)
+    return typed
+
+
+def replace_by_pattern(gm: torch.fx.GraphModule, *, ignore_literals: bool):
+    """Replace ``y + (-x)`` by ``y - x``, as a caller of ``replace_pattern`` might."""
+    from torch.fx.subgraph_rewriter import replace_pattern, replace_pattern_with_filters
+
+    def pattern(x, y):
+        return torch.add(y, torch.neg(x))
+
+    def replacement(x, y):
+        return torch.sub(y, x)
+
+    if ignore_literals:
+        replace_pattern_with_filters(gm, pattern, replacement, ignore_literals=True)
+    else:
+        replace_pattern(gm, pattern, replacement)
+
+
+def replace_targets(gm: torch.fx.GraphModule):
+    """Replace torch.relu by its namesake in torch.nn.functional."""
+    from torch.fx.passes.graph_manipulation import replace_target_nodes_with
+
+    replace_target_nodes_with(gm, "call_function", torch.relu, "call_function", torch.nn.functional.relu)
+    gm.recompile()
+
+
+def reinplace_all(gm: torch.fx.GraphModule, inputs: list):
+    """Write in place where no one can tell."""
+    from torch.fx.passes.reinplace import reinplace
+
+    return reinplace(gm, *inputs)
+
+
+def split_by_turns(gm: torch.fx.GraphModule):
+    """Split into submodules, two nodes to each."""
+    from torch.fx.passes.split_module import split_module
+
+    calls = [n for n in gm.graph.nodes if n.op in ("call_function", "call_method", "call_module")]
+    part = {node: i // 2 for i, node in enumerate(calls)}
+    return split_module(gm, gm, lambda node: part.get(node, 0))
+
+
+def split_by_tag(gm: torch.fx.GraphModule):
+    """Split into a first and a second half by tags."""
+    from torch.fx.passes.split_utils import split_by_tags
+
+    calls = [n for n in gm.graph.nodes if n.op in ("call_function", "call_method", "call_module")]
+    for i, node in enumerate(calls):
+        node.tag = "first" if i < len(calls) // 2 else "second"
+    return split_by_tags(gm, ["first", "second"])
+
+
+def partition_supported(gm: torch.fx.GraphModule):
+    """Fuse what a backend that knows pointwise operators would take into submodules."""
+    from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
+    from torch.fx.passes.operator_support import OperatorSupportBase
+
+    class Pointwise(OperatorSupportBase):
+        def is_node_supported(self, submodules, node):
+            return node.op == "call_function" and torch.Tag.pointwise in getattr(node.target, "tags", ())
+
+    partitioner = CapabilityBasedPartitioner(gm, Pointwise(), allows_single_node_partition=True)
+    return partitioner.partition_and_fuse()
+
+
+def split_for_accelerator(gm: torch.fx.GraphModule, inputs: list):
+    """Split into what an accelerator that knows two operators takes, and the rest."""
+    import contextlib
+    import io
+
+    from torch.fx.passes.operator_support import OperatorSupportBase
+    from torch.fx.passes.splitter_base import _SplitterBase, _SplitterSettingBase
+
+    class Some(OperatorSupportBase):
+        def is_node_supported(self, submodules, node):
+            return getattr(node.target, "__name__", "") in ("add", "sigmoid", "relu")
+
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints how many parts it made
+        return _SplitterBase(gm, inputs, Some(), _SplitterSettingBase(min_acc_module_size=1))()
+
+
+def partition_by_size(gm: torch.fx.GraphModule, inputs: list):
+    """Spread over devices by the memory that each node needs."""
+    from torch.fx.experimental.accelerator_partitioner import Partitioner
+    from torch.fx.experimental.partitioner_utils import Device, PartitionerConfig
+    from torch.fx.passes.graph_manipulation import get_size_of_all_nodes
+
+    get_size_of_all_nodes(gm, inputs)
+    sizes = [node.size_bytes.total_size for node in gm.graph.nodes if node.op != "output"]
+    devices = [Device(f"device_{i}", max(2 * max(sizes), sum(sizes) // 2), i) for i in range(len(sizes))]
+    return Partitioner().partition_graph(gm, gm, PartitionerConfig(devices)).module_with_submodules
+
+
+def share_subexpressions(gm: torch.fx.GraphModule):
+    """Compute equal values once, by the dialect-agnostic pass."""
+    from torch.fx.passes.dialect.common.cse_pass import CSEPass, get_CSE_banned_ops
+
+    return CSEPass(banned_ops=get_CSE_banned_ops())(gm)
+
+
+def share_aten_subexpressions(gm: torch.fx.GraphModule):
+    """Compute equal values once, by functorch's pass."""
+    from torch._functorch.compile_utils import fx_graph_cse
+
+    return torch.fx.GraphModule(gm, fx_graph_cse(gm.graph))
+
+
+def sort_shuffled(gm: torch.fx.GraphModule, *, function: str):
+    """Sort a graph whose calls were put in reverse, as a pass that inserts at the end leaves it."""
+    from torch.fx.passes import tools_common
+
+    calls = [node for node in gm.graph.nodes if node.op not in ("placeholder", "output")]
+    for node in calls[:-1]:
+        calls[-1].append(node)
+    return getattr(tools_common, function)(gm)
+
+
+def canonicalize(gm: torch.fx.GraphModule):
+    """Put independent nodes in one order and name all by their targets."""
+    import itertools
+
+    from torch.fx.passes.canonicalize import _canonical_node_key, _is_safe_to_reorder, canonicalize_graph
+
+    places = itertools.count()
+
+    def key(node, order):
+        return (0, next(places)) if node.op == "placeholder" else _canonical_node_key(node, order)
+
+    canonicalize_graph(gm.graph, key, _is_safe_to_reorder)
+    gm.recompile()
+
+
+def rename_all(gm: torch.fx.GraphModule):
+    """Name all nodes by their targets."""
+    from torch.fx.passes.canonicalize import rename_nodes_to_canonical
+
+    rename_nodes_to_canonical(gm.graph, skip_ops=frozenset({"placeholder"}))
+    gm.recompile()
+
+
+def functorch_function(gm: torch.fx.GraphModule, *, module: str, names: list):
+    """Call functions of a functorch module one after the other, each on what the last returned."""
+    import importlib
+
+    for name in names:
+        gm = getattr(importlib.import_module(f"torch._functorch.{module}"), name)(gm) or gm
+    return gm
+
+
+def passes() -> list[CataloguedPass]:
+    """Return the entries of this stage."""
+    return [*_inference(), *_normalise(), *_rewrite(), *_share(), *_split(), *_order(), *_functorch()]
+
+
+def _entry(name: str, does: str, make, *models: Innocent, capture: str = "symbolic",
+           **fields) -> CataloguedPass:
+    name = name if "." in name else f"fx.{name}"
+    return CataloguedPass(name, "fx", capture, does, make, models, **fields)
+
+
+def _call(module: str, function: str) -> Recipe:
+    return recipe(rewrite_module, module, function=f"torch.{module}:{function}")
+
+
+def _transform(module: str, transformer: str) -> Recipe:
+    return recipe(transform, module, transformer=f"torch.{module}:{transformer}")
+
+
+def _functorch_call(module: str, names: list[str]) -> Recipe:
+    return recipe(functorch_function, f"_functorch.{module}", module=module, names=names)
+
+
+def _inference() -> list[CataloguedPass]:
+    image = (T(2, 3, 6, 6),)
+    return [
+        _entry("fuse_conv_bn", "folds batch norms into convolutions and linears (optimization.fuse)",
+               _call("fx.experimental.optimization", "fuse"), Innocent("conv", seeded(m.ConvStack), image),
+               Innocent("conv_norm", seeded(ConvNorm), image),
+               Innocent("one_dim", seeded(ConvNorm1d), (T(2, 3, 6),)),
+               Innocent("linear", seeded(m.LinearNorm), (T(2, 3),)), inference=True),
+        _entry("remove_dropout", "removes dropout modules",
+               _call("fx.experimental.optimization", "remove_dropout"),
+               Innocent("dropout", seeded(m.Dropped), (T(2, 3),)), inference=True),
+        _entry("optimize_for_inference", "fuses batch norms, drops dropouts, computes in oneDNN's layout",
+               _call("fx.experimental.optimization", "optimize_for_inference"),
+               Innocent("stack", seeded(m.ConvStack), image), inference=True, idempotent=False,
+               why="a second run puts layout changes around those of the first"),
+    ]
+
+
+def _normalise() -> list[CataloguedPass]:
+    return [
+        _entry("normalize_args", "passes every argument by its name (NormalizeArgs)",
+               _transform("fx.experimental.normalize", "NormalizeArgs"),
+               Innocent("functions", m.positional_calls, (T(2, 3, 4), T(4))),
+               Innocent("modules", seeded(m.PositionalModules), (T(2, 3),))),
+        _entry("normalize_operators", "spells torch.add and its like as operators (NormalizeOperators)",
+               _transform("fx.experimental.normalize", "NormalizeOperators"),
+               Innocent("arithmetic", m.torch_arithmetic, (T(2, 3), T(2, 3)))),
+        _entry("annotate_types_with_schema", "notes types from schemas",
+               _transform("fx.experimental.schema_type_annotation", "AnnotateTypesWithSchema"),
+               Innocent("split", m.split_pieces, (T(5),)), writes="types"),
+        _entry("annotate_getitem_nodes", "notes the types of pieces, from the type of the whole",
+               recipe(annotate_pieces, "fx.passes.annotate_getitem_nodes"),
+               Innocent("split", m.split_pieces, (T(5),)), writes="types",
+               after=("fx.annotate_types_with_schema",)),
+    ]
+
+
+def _rewrite() -> list[CataloguedPass]:
+    pair = (T(2, 3), T(2, 3))
+    return [
+        _entry("eliminate_dead_code", "removes nodes that nobody uses", recipe(remove_dead_code, "fx.graph"),
+               Innocent("unused", m.unused_value, (T(2, 3),)), functional=True),
+        _entry("merge_matmul", "joins products that share their right operand",
+               _call("fx.experimental.merge_matmul", "merge_matmul"),
+               Innocent("two", m.two_matmuls, (T(2, 3), T(4, 3), T(3, 5)))),
+        _entry("split_const_subgraphs", "computes what depends on constants alone at the first call",
+               _call("fx.experimental.const_fold", "split_const_subgraphs"),
+               Innocent("weights", seeded(m.FoldableWeight), (T(3, 4),)), idempotent=False,
+               why="the first call of the result stores what it folded"),
+        _entry("replace_pattern", "replaces y + (-x) by y - x with the subgraph rewriter",
+               recipe(replace_by_pattern, "fx.subgraph_rewriter", ignore_literals=False),
+               Innocent("negated", m.negated_sum, pair)),
+        _entry("replace_pattern_with_filters", "the same with filters, literals ignored",
+               recipe(replace_by_pattern, "fx.subgraph_rewriter", ignore_literals=True),
+               Innocent("negated", m.negated_sum, pair)),
+        _entry("replace_target_nodes_with", "replaces one target by another",
+               recipe(replace_targets, "fx.passes.graph_manipulation"),
+               Innocent("relu", m.sum_then_relu, pair)),
+        _entry("reinplace", "writes in place where nobody can tell",
+               recipe(reinplace_all, "fx.passes.reinplace"),
+               Innocent("intermediate", m.overwrite_intermediate, (T(3, 4),)),
+               Innocent("scatter", m.write_through_view, (T(4, 3),)), capture="make_fx", kind="module-inputs",
+               functional=True),
+    ]
+
+
+def _share() -> list[CataloguedPass]:
+    twins = (Innocent("twice", m.same_twice, (T(2, 3),)),
+             Innocent("chain", m.same_chain_twice, (T(2, 3), T(2, 3))))
+    return [
+        _entry("cse_pass", "computes equal values once (CSEPass)",
+               recipe(share_subexpressions, "fx.passes.dialect.common.cse_pass"), *twins,
+               capture="make_fx", functional=True),
+        _entry("functorch.fx_graph_cse", "computes equal values once, outputs and mutation regions apart",
+               recipe(share_aten_subexpressions, "_functorch.compile_utils"), *twins, capture="aten",
+               functional=True),
+    ]
+
+
+def _split() -> list[CataloguedPass]:
+    chained = Innocent("chain", m.chain, (T(2, 3), T(2, 3)))
+    nested = {"idempotent": False, "why": "a second run splits the submodules' calls once more"}
+    return [
+        _entry("split_module", "moves nodes into submodules by a callback",
+               recipe(split_by_turns, "fx.passes.split_module"), chained,
+               Innocent("modules", seeded(m.ConvStack), (T(2, 3, 6, 6),)), **nested),
+        _entry("split_by_tags", "moves nodes into submodules by tag",
+               recipe(split_by_tag, "fx.passes.split_utils"), chained,
+               Innocent("modules", seeded(m.ConvStack), (T(2, 3, 6, 6),)), **nested),
+        _entry("capability_based_partitioner", "moves what a backend supports into submodules",
+               recipe(partition_supported, "fx.passes.utils.fuser_utils"), chained,
+               Innocent("aten", m.same_chain_twice, (T(2, 3), T(2, 3))),
+               capture="aten", functional=True),
+        _entry("splitter_base", "splits what an accelerator supports from the rest (_SplitterBase)",
+               recipe(split_for_accelerator, "fx.passes.splitter_base"), chained, kind="module-inputs",
+               **nested),
+        _entry("accelerator_partitioner", "spreads nodes over devices by size (Partitioner)",
+               recipe(partition_by_size, "fx.experimental.accelerator_partitioner"), chained,
+               kind="module-inputs", **nested),
+    ]
+
+
+def _order() -> list[CataloguedPass]:
+    chained = Innocent("chain", m.chain, (T(2, 3), T(2, 3)))
+    return [
+        _entry("legalize_graph", "sorts a graph that was built out of order",
+               recipe(sort_shuffled, "fx.passes.tools_common", function="legalize_graph"), chained,
+               writes="order", functional=True),
+        _entry("stable_topological_sort", "the same, keeping the order where it can",
+               recipe(sort_shuffled, "fx.passes.tools_common", function="stable_topological_sort"), chained,
+               writes="order", functional=True),
+        _entry("canonicalize_graph", "puts independent nodes in one order and names them by target",
+               recipe(canonicalize, "fx.passes.canonicalize"), chained, writes="order", torch=">=2.15"),
+        _entry("rename_nodes_to_canonical", "names nodes by their targets",
+               recipe(rename_all, "fx.passes.canonicalize"), chained, writes="names", torch=">=2.15"),
+    ]
+
+
+def _functorch() -> list[CataloguedPass]:
+    return [
+        _entry("functorch.raise_getitems", "takes pieces out where they are made",
+               _functorch_call("compile_utils", ["raise_getitems"]),
+               Innocent("late", m.late_getitem, (T(3, 4),)), writes="order"),
+        _entry("functorch.strip_overloads", "calls packets instead of overloads",
+               _functorch_call("compile_utils", ["strip_overloads"]),
+               Innocent("chain", m.same_chain_twice, (T(2, 3), T(2, 3))), capture="make_fx"),
+        _entry("functorch.canonicalize", "calls to instead of _to_copy, overloads stripped first",
+               _functorch_call("compilers", ["strip_overloads", "_canonicalize"]),
+               Innocent("convert", m.convert, (T(2, 3),)), capture="make_fx",
+               after=("functorch.strip_overloads",)),
+        _entry("functorch.reordering_to_mimic_autograd_engine",
+               "computes forward values where backward needs them",
+               _functorch_call("partitioners", ["reordering_to_mimic_autograd_engine"]),
+               Innocent("loss", m.loss, (T(3, 4, requires_grad=True), T(4, 5, requires_grad=True))),
+               capture="joint", writes="order", functional=True),
+    ]

@@ -1,0 +1,157 @@
+"""Small models for the passes of torch.fx and functorch, traced symbolically or to ATen."""
+# ruff: noqa: D102
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+aten = torch.ops.aten
+
+# ---- traced symbolically
+
+
+def positional_calls(x, y):
+    """Calls whose arguments have names to be found out."""
+    return torch.add(F.relu(x), y), torch.flatten(x, 1)
+
+
+def torch_arithmetic(x, y):
+    """Arithmetic by torch's functions, which operators spell too."""
+    return torch.div(torch.mul(torch.add(x, y), x), torch.sub(y, 3.0)), torch.gt(x, y)
+
+
+def two_matmuls(x, y, w):
+    """Two products with one right operand."""
+    return torch.matmul(x, w) + 1, torch.matmul(y, w) * 2
+
+
+def unused_value(x):
+    """A value that nobody uses."""
+    torch.sin(x)
+    return torch.cos(x) + 1
+
+
+def split_pieces(x):
+    """The pieces of a split."""
+    a, b = torch.split(x, [2, 3])
+    return a.sum() + b.sum()
+
+
+def chain(x, y):
+    """A chain of operations with a branch."""
+    a = torch.relu(x) + y
+    b = torch.sigmoid(a) * y
+    return b - torch.tanh(a), b
+
+
+def sum_then_relu(x, y):
+    """A relu of a sum."""
+    return torch.relu(torch.add(x, y)) + 1
+
+
+def negated_sum(x, y):
+    """Add the negation of something."""
+    return torch.add(y, torch.neg(x)) * 2
+
+
+def late_getitem(x):
+    """Pieces that are taken out late."""
+    pair = torch.topk(x, 2)
+    other = torch.sin(x) + 1
+    return other.sum() + pair[0], pair[1] * 2
+
+
+# ---- traced to ATen
+
+
+def same_twice(x):
+    """One value computed twice."""
+    return torch.sin(x) + 1, torch.sin(x) * 2
+
+
+def same_chain_twice(x, y):
+    """A chain computed twice from the same values."""
+    return ((x + y).relu().sum(1), (x + y).relu().amax(1))
+
+
+def overwrite_intermediate(x):
+    """Values that could be written where their operand was."""
+    y = x + 1
+    return torch.relu(y * 2)
+
+
+def write_through_view(x):
+    """A functional write to part of an intermediate."""
+    y = x.clone()
+    return aten.slice_scatter.default(y, aten.slice.Tensor(y, 0, 0, 2) * 2, 0, 0, 2) + 1
+
+
+def convert(x):
+    """A conversion of dtype."""
+    return x.to(torch.float64) * 2
+
+
+def loss(x, w):
+    """A loss whose backward needs the forward's values."""
+    return torch.sigmoid(torch.tanh(x @ w)).sum()
+
+
+# ---- modules
+
+
+class Dropped(nn.Module):
+    """A linear, a dropout and a relu."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.drop = nn.Linear(3, 4), nn.Dropout(0.3)
+
+    def forward(self, x):
+        return F.relu(self.drop(self.linear(x)))
+
+
+class LinearNorm(nn.Module):
+    """A linear and a batch norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.norm = nn.Linear(3, 4), nn.BatchNorm1d(4)
+
+    def forward(self, x):
+        return self.norm(self.linear(x))
+
+
+class ConvStack(nn.Module):
+    """Convolution, batch norm, dropout, relu and pooling."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.2), nn.ReLU(),
+                                    nn.MaxPool2d(2), nn.Conv2d(4, 2, 1), nn.ReLU())
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+class FoldableWeight(nn.Module):
+    """Constants combined before the input meets them."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.gain = nn.Parameter(torch.ones(4, 5)), nn.Parameter(torch.ones(4, 5))
+
+    def forward(self, x):
+        return x @ (self.weight + self.gain) + self.gain.sum()
+
+
+class PositionalModules(nn.Module):
+    """Modules called by position."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.act = nn.Linear(3, 4), nn.LeakyReLU(0.1)
+
+    def forward(self, x):
+        return self.act(self.linear(x))

@@ -1,0 +1,254 @@
+"""Small models whose ATen graph holds what the post-grad passes rewrite."""
+
+from __future__ import annotations
+
+import torch
+
+aten = torch.ops.aten
+
+# ---- split, cat, select, view
+
+
+def split_by_size(x):
+    """Split by size and join some pieces, counted from the last dim."""
+    a, b, c = aten.split.Tensor(x, 2, -1)
+    return aten.cat.default([b, a], -1) + 1, c * 2
+
+
+def split_by_sections(x):
+    """Split into sections along the last dim."""
+    a, b = aten.split_with_sizes.default(x, [2, 4], -1)
+    return a.sum() + b.sum()
+
+
+def cat_last(x, y):
+    """Join along the last dim."""
+    return aten.cat.default([x, y], -1) + 1
+
+
+def cat_of_some_sections(x):
+    """Join three of four sections."""
+    a, b, c, d = aten.split_with_sizes.default(x, [1, 1, 1, 1], 1)
+    return aten.cat.default([a, b, c], 1) + 1, d * 2
+
+
+def cat_of_all_sections(x):
+    """Join every section again, and one thing more."""
+    a, b, c = aten.split_with_sizes.default(x, [1, 2, 3], 1)
+    return aten.cat.default([a, b, c, x.sin()], 1)
+
+
+def cat_of_selected(x):
+    """Join every slice along the dim it was taken from."""
+    return aten.cat.default([aten.select.int(x, 1, 0), aten.select.int(x, 1, 1), aten.select.int(x, 1, 2)],
+                            1) + 1
+
+
+def cat_of_selected_prefix(x):
+    """Join the first slices."""
+    return aten.cat.default([aten.select.int(x, 1, 0), aten.select.int(x, 1, 1)], 1)
+
+
+def cat_of_viewed_sections(x):
+    """View every section, then join along the same dim."""
+    pieces = aten.split_with_sizes.default(x, [4, 4], 0)
+    return aten.cat.default([aten.view.default(piece, [4, 6]) for piece in pieces], 0) + 1
+
+
+def two_gates(a, b):
+    """Two operations in a row on each of two tensors."""
+    return aten.sigmoid.default(aten.tanh.default(a)) + aten.sigmoid.default(aten.tanh.default(b))
+
+
+# ---- products
+
+
+def row_times_matrix(x, y):
+    """A product with one row."""
+    return aten.mm.default(x, y) + 1
+
+
+def bias_and_row_times_matrix(bias, x, y):
+    """The same with a bias."""
+    return aten.addmm.default(bias, x, y) * 2
+
+
+def batch_of_one(x, y):
+    """A batched product of batch size one."""
+    return aten.bmm.default(x, y) + 1
+
+
+def product_plus(x, y, z):
+    """A product and a sum."""
+    return x @ y + z
+
+
+def plus_product(x, y, z):
+    """The same the other way round, with a bias."""
+    return z + x @ y
+
+
+# ---- two like members with a common consumer
+
+
+def two_products(a, b, w, v):
+    """Two products of one shape."""
+    return aten.mm.default(a, w) + aten.mm.default(b, v)
+
+
+def two_biased_products(p, q, a, b, w, v):
+    """Two products with biases."""
+    return aten.addmm.default(p, a, w) * aten.addmm.default(q, b, v)
+
+
+def two_tanh(a, b):
+    """Two tanh of one shape."""
+    return aten.tanh.default(a) + aten.tanh.default(b)
+
+
+def two_sigmoid(a, b):
+    """Two sigmoids of one shape."""
+    return aten.sigmoid.default(a) * aten.sigmoid.default(b)
+
+
+def two_relu(a, b):
+    """Two relus of one shape."""
+    return aten.relu.default(a) - aten.relu.default(b)
+
+
+def two_adds(a, b, c, d):
+    """Two sums of one shape."""
+    return aten.relu.default(a + b) * aten.sigmoid.default(c + d)
+
+
+def two_subs(a, b, c, d):
+    """Two differences of one shape."""
+    return aten.relu.default(a - b) + aten.sigmoid.default(c - d)
+
+
+def two_muls(a, b, c, d):
+    """Two products of one shape."""
+    return aten.relu.default(a * b) - aten.sigmoid.default(c * d)
+
+
+def two_divs(a, b, c, d):
+    """Two quotients of one shape."""
+    return aten.relu.default(a / b) + aten.sigmoid.default(c / d)
+
+
+# ---- single patterns
+
+
+def count_ones(x):
+    """A running count of a constant."""
+    return x + torch.ones(3, 4, dtype=torch.int64).cumsum(1)
+
+
+def running_sum_of_constant(x):
+    """A running sum of a constant float."""
+    return x * torch.cumsum(torch.full((3, 4), 0.5), 0)
+
+
+def inverse_root(x):
+    """One over a square root."""
+    return torch.sqrt(x).reciprocal() * 2
+
+
+def variance_and_half_deviation(x):
+    """A variance, and the variance of the same converted, as a standard deviation needs."""
+    wide = torch.ops.prims.convert_element_type(x, torch.float64)
+    return (aten.var.correction(x, [1], correction=1, keepdim=True),
+            aten.var.correction(wide, [1], correction=1, keepdim=True))
+
+
+def row_and_total_maximum(x):
+    """A maximum of everything, and one for each row."""
+    return x.max(), torch.amax(x, dim=1, keepdim=True)
+
+
+# ---- whole-graph work
+
+
+def far_apart(x, y):
+    """A value computed long before it is used."""
+    early = torch.sin(x)
+    middle = torch.cos(y)
+    late = torch.exp(middle)
+    return late + early
+
+
+def view_between(x):
+    """A view of an intermediate."""
+    return torch.sin(x).view(6) + 1
+
+
+def profiled(x):
+    """A region with a name, for the profiler."""
+    with torch.profiler.record_function("region"):
+        y = torch.sin(x)
+    return y + 1
+
+
+def asserted(x):
+    """A check of metadata."""
+    y = torch.sin(x)
+    aten._assert_tensor_metadata.default(y, None, None, torch.float32)
+    return y + 1
+
+
+def write_rows(x, index, values):
+    """Write rows of a fresh tensor."""
+    return aten.index_put.default(torch.sin(x), [index], values) + 1
+
+
+def write_input_rows(x, index, values):
+    """Write rows of an input, the result copied back into it."""
+    x.index_put_([index], values)
+    return x.sum()
+
+
+def scatter_slices(x, y):
+    """Fill a fresh tensor from two parts, chunk by chunk."""
+    out = aten.empty.memory_format([4, 3], dtype=torch.float32, device=torch.device("cpu"))
+    out = aten.slice_scatter.default(out, x, 0, 0, 2)
+    return aten.slice_scatter.default(out, y, 0, 2, 4)
+
+
+def draw_twice(x):
+    """Two draws whose order matters."""
+    return torch.rand(3, 4) + x, torch.bernoulli(x.sigmoid())
+
+
+def same_size_twice(x, y):
+    """One symbolic size, found in two ways."""
+    return x.view(x.numel()) + y.view(y.shape[0] * 4)
+
+
+def running_total(x):
+    """A scan that adds up rows."""
+    from torch._higher_order_ops.scan import scan
+
+    return scan(lambda carry, row: (carry + row, carry * row), torch.zeros(4), x)
+
+
+def double_rows(x, y):
+    """A map over rows."""
+    from torch._higher_order_ops.map import map as map_rows
+
+    return map_rows(lambda row, other: row.sin() + other, x, y)
+
+
+def gather_chunks(x, y):
+    """An operator that writes into a tensor it is given, made functional."""
+    import torch.distributed.fsdp._fully_shard._fsdp_collectives
+    from torch._higher_order_ops.auto_functionalize import auto_functionalized
+
+    _, out = auto_functionalized(torch.ops.fsdp.chunk_cat.default, tensors=[torch.sin(x), y], dim=0,
+                                 num_chunks=2,
+                                 out=torch.empty(2, 9))
+    return out + 1
+
+
+def mlp(x, w, b, v):
+    """Two layers with a bias and a relu."""
+    return torch.relu(b + x @ w) @ v
