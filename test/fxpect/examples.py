@@ -9,6 +9,7 @@ import hashlib
 from typing import Any
 
 import torch
+from torch.fx._lazy_graph_module import _make_graph_module, _use_lazy_graph_module
 
 from fxpect.errors import SpecError
 from fxpect.specs import Dim, Same, TensorSpec, spec_of
@@ -132,7 +133,9 @@ def copy_graph_module(gm: torch.fx.GraphModule) -> torch.fx.GraphModule:
     for node in gm.graph.nodes:
         if node.op in ("get_attr", "call_module") and node.target not in attributes:
             attributes[node.target] = _copy_attribute(_attribute(gm, node.target), memo)
-    clone = torch.fx.GraphModule(attributes, graph, gm.__class__.__name__)
+    # Code is generated when it is first run or read, as for the graphs that dynamo hands to Inductor.
+    with _use_lazy_graph_module(True):
+        clone = _make_graph_module(attributes, graph, gm.__class__.__name__)
     clone.training = gm.training
     clone.meta = dict(getattr(gm, "meta", {}))
     return clone

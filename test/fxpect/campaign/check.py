@@ -10,17 +10,19 @@ from typing import Any
 
 import torch
 
+from fxpect.campaign import causes
 from fxpect.campaign.finding import Finding, inputs_text
 from fxpect.campaign.reduction import reduce
 from fxpect.campaign.script import standalone_script
 from fxpect.capture import capture as capture_model
-from fxpect.errors import CaptureError, CheckFailure
+from fxpect.errors import CaptureError, CheckFailure, FxpectError
 from fxpect.examples import Example
 from fxpect.execution import as_pass
 from fxpect.oracles.judge import Result, judge
 from fxpect.specs import TensorSpec
 from fxpect.strategies.draft import Draft, Edit, Inapplicable
 from fxpect.strategies.near import DIRECTIONS, edits, round_robin, step
+from fxpect.text.printer import graph_text
 
 DEFAULT_EXAMPLES = 3000
 # Where the pass is not told which graph it wants, the first of these on which it rewrites is taken.
@@ -102,14 +104,14 @@ def squared(example: Example, size: int = 4) -> Example | None:
         draft.touch_inputs()
 
     try:
-        return step(example, Edit("sizes", f"every size {size}", "sizes equal", apply))
+        return step(example, Edit("sizes", f"every size {size}", "sizes equal", apply)).replace(triggers=())
     except Inapplicable:
         return None
 
 
 def _fires(pass_: Any, example: Example) -> bool:
     result = judge(pass_, example, first=True)
-    return bool(result.failures) or (result.execution is not None and result.execution.changed)
+    return bool(result.failures) or result.changed
 
 
 @dataclasses.dataclass
@@ -141,7 +143,7 @@ class _Search:
         self.bases: list[Example] = []
         self.pool: list[tuple[Example, bool]] = []
         self.seen: set[str] = set()
-        self.met: dict[str, _Met] = {}
+        self.met: dict[causes.Key, _Met] = {}
         # What an example fails with already: its children are not blamed for that again.
         self.known: dict[Example, frozenset[str]] = {}
 
@@ -159,14 +161,15 @@ class _Search:
 
     def findings(self) -> list[Finding]:
         """Return the findings, made small, nearest to the innocent example first; equal ones merged."""
-        found: dict[str, Finding] = {}
+        found: dict[causes.Key, Finding] = {}
         for met in sorted(self.met.values(), key=lambda met: len(met.example.edits)):
             finding = self._finding(met.example, met.failure, met.count)
-            if finding.cause in found:
-                old = found[finding.cause]
-                found[finding.cause] = dataclasses.replace(old, seen=old.seen + met.count)
+            mine = causes.key(finding.example, finding.failure)
+            known = next((steps for steps in found if steps.explains(mine)), None)
+            if known is None:
+                found[mine] = finding
             else:
-                found[finding.cause] = finding
+                found[known] = dataclasses.replace(found[known], seen=found[known].seen + met.count)
         self.tally.seconds = time.monotonic() - self.started
         return list(found.values())
 
@@ -227,30 +230,34 @@ class _Search:
         if print_ in self.seen:
             return False
         self.seen.add(print_)
-        if self.announce is not None and not self.announce(print_, example):
-            return False
         result = self._judge(example)
         if result.discarded:
             self.tally.discarded += 1
             return False
         self.tally.judged += 1
-        fired = result.execution is not None and result.execution.changed
+        fired = result.changed
         self.tally.fired += fired
         inherited = self.known.get(parent, frozenset()) if parent is not None else frozenset()
-        fresh = [failure for failure in result.failures if str(failure.cause) not in inherited]
-        for failure in fresh:
-            label = cause_of(example, failure)
-            met = self.met.get(label)
-            if met is None:
-                self.met[label] = _Met(example, failure)
-            else:
-                met.count += 1
+        fresh = causes.fresh(result.failures, inherited)
+        for failure in causes.roots(fresh) if parent is not None else fresh:
+            self._meet(example, failure)
         if parent is None or not fresh:
             self.pool.append((example, fired))
             self.known[example] = inherited | {str(failure.cause) for failure in fresh}
         return True
 
+    def _meet(self, example: Example, failure: CheckFailure) -> None:
+        """Count a failure under the cause that explains it: steps that fail alone explain any more steps."""
+        mine = causes.key(example, failure)
+        for steps in self.met:
+            if steps.explains(mine):
+                self.met[steps].count += 1
+                return
+        self.met[mine] = _Met(example, failure)
+
     def _judge(self, example: Example) -> Result:
+        if self.announce is not None and not self.announce(fingerprint(example), example):
+            return Result(None, discarded="refused by the caller")
         return judge(self.pass_, example, seed=self.seed, **self.judge_options)
 
     # ------------------------------------------------------------------ reporting
@@ -258,10 +265,8 @@ class _Search:
     def _finding(self, example: Example, failure: CheckFailure, count: int) -> Finding:
         small, failure = reduce(example, failure, self.bases, self._judge)
         result = self._judge(small)
-        after = ""
-        if result.execution is not None:
-            after = result.execution.after_text
-        cause = cause_of(small, failure)
+        after = "" if result.execution is None else text_or_dump(result.execution.after)
+        cause = str(causes.key(small, failure))
         return Finding(
             oracle=failure.oracle, pass_name=self.pass_.name, before=small.text, after=after,
             inputs=inputs_text(small), message=failure.message, cause=cause,
@@ -269,11 +274,12 @@ class _Search:
             steps=small.edits, example=small, failure=failure, seed=self.seed, seen=count)
 
 
-def cause_of(example: Example, failure: CheckFailure) -> str:
-    """Return the label under which findings are counted as one: what failed, and which kind of step led there."""
-    if failure.oracle == "crash":
-        return str(failure.cause)
-    return f"{failure.cause} | {' + '.join(sorted(example.triggers))}"
+def text_or_dump(gm: torch.fx.GraphModule) -> str:
+    """Return the canonical text, or torch's own print of a graph that has none, such as one out of order."""
+    try:
+        return graph_text(gm)
+    except FxpectError as error:
+        return f"# {error}\n{gm.graph}"
 
 
 def fingerprint(example: Example) -> str:

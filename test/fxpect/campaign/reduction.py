@@ -11,7 +11,7 @@ from fxpect.strategies.directions import operands, structure
 from fxpect.strategies.draft import Draft, Inapplicable
 from fxpect.strategies.near import step
 
-MAX_TRIES = 80
+MAX_TRIES = 16
 
 
 def reduce(example: Example, failure: CheckFailure, bases: list[Example],

@@ -68,7 +68,12 @@ def edits(example: Example, directions: tuple[str, ...] | None = None) -> dict[s
 def step(example: Example, edit: Edit) -> Example:
     """Return ``example`` after one edit, typed again; raises ``Inapplicable`` where it does not type."""
     draft = Draft(example)
-    edit.apply(draft)
+    try:
+        edit.apply(draft)
+    except Inapplicable:
+        raise
+    except Exception as error:  # torch refuses the step while it is taken, such as a size that does not fit
+        raise Inapplicable(f"{type(error).__name__}: {error}") from error
     return draft.finish(edit, example)
 
 

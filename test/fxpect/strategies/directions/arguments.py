@@ -367,6 +367,8 @@ def _lists(value: Any, rank: int) -> Iterator[Any]:
     if isinstance(value, int):
         yield from ([value], value + 1, 0, 2, (value, value + 1))
         return
+    if not isinstance(value, (list, tuple, type(None))):
+        return
     items = list(value) if value is not None else [0]
     build = type(value) if isinstance(value, tuple) else list
     if len(items) > 1:

@@ -25,12 +25,12 @@ def dtypes(d: Draft) -> Iterator[Edit]:
             return spec.replace(dtype=dtype, requires_grad=grad, values=values)
 
         for i in _tensor_inputs(d):
-            yield _on(d, "dtypes", [i], change, f"{dtype}", f"one input {dtype}")
+            yield _on(d, "dtypes", [i], change, f"{dtype}", f"one input {dtype_class(dtype)}")
         groups = {spec.dtype for spec in d.inputs if isinstance(spec, TensorSpec)}
         for group in sorted(groups, key=str):
             members = [i for i in _tensor_inputs(d) if d.inputs[i].dtype == group]
             if len(members) > 1:
-                yield _on(d, "dtypes", members, change, f"{dtype}", f"all inputs {dtype}")
+                yield _on(d, "dtypes", members, change, f"{dtype}", f"all inputs {dtype_class(dtype)}")
 
 
 def values(d: Draft) -> Iterator[Edit]:
@@ -115,6 +115,15 @@ def ranks(d: Draft) -> Iterator[Edit]:
 
 
 # ---------------------------------------------------------------------- helpers
+
+
+def dtype_class(dtype: torch.dtype) -> str:
+    """Return the kind of number, under which equal causes meet."""
+    if dtype.is_complex or dtype == torch.bool:
+        return "complex" if dtype.is_complex else "bool"
+    if not dtype.is_floating_point:
+        return "unsigned" if dtype == torch.uint8 else "integer"
+    return {torch.float64: "double", torch.float32: "float"}.get(dtype, "half")
 
 
 def _tensor_inputs(d: Draft) -> list[int]:

@@ -9,6 +9,7 @@ import torch
 from torch.fx import Node
 
 from fxpect.specs import T, spec_of
+from fxpect.strategies.directions.inputs import dtype_class
 from fxpect.strategies.draft import Draft, Edit, Inapplicable
 from fxpect.strategies.signatures import base_name
 
@@ -215,7 +216,7 @@ def _fresh_specs(like: torch.Tensor) -> Iterator[tuple[str, Any]]:
     yield "is a new input", base
     for dtype in (torch.float64, torch.float16, torch.int64, torch.bool):
         if dtype != like.dtype:
-            yield f"of dtype {dtype}", T(*shape, dtype=dtype)
+            yield f"of dtype {dtype_class(dtype)}", T(*shape, dtype=dtype)
     yield "zero-dim", T(dtype=like.dtype)
     if shape:
         yield "broadcast", T(*([1] * len(shape)), dtype=like.dtype)

@@ -1,0 +1,59 @@
+"""Causes: which failures are one finding, told by what failed and by the kind of step that led there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from fxpect.errors import CheckFailure
+from fxpect.examples import Example
+
+# What an example breaks, the root first: a wrong value explains the wrong metadata of the same example.
+_FAMILIES = (("crash",), ("structure",), ("numerics", "effects"), ("gradients",), ("generality",), ("serialization",),
+             ("stability",), ("metadata",), ("honesty",))
+# Explained by where the pass stands, whichever step shows it.
+_WITHOUT_STEPS = ("crash:", "numerics:stride", "metadata:stride", "structure:", "honesty:")
+_ALIASES = frozenset({"effects:output-aliases-input", "effects:outputs-alias", "effects:output-no-longer-aliases-input",
+                      "effects:outputs-no-longer-alias"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """What tells two causes apart: the label of the failure, its family, and the kinds of steps."""
+
+    label: str
+    family: int
+    steps: frozenset[str]
+
+    def explains(self, other: Key) -> bool:
+        """Whether a failure with the other key is one more of this: the same family, and these steps among its own."""
+        if self.label == other.label and other.label.startswith(_WITHOUT_STEPS):
+            return True
+        if not other.label.startswith(_WITHOUT_STEPS) and self.label.startswith(_WITHOUT_STEPS):
+            return False
+        return self.family == other.family and bool(self.steps) and self.steps <= other.steps
+
+    def __str__(self) -> str:
+        return f"{self.label} | {' + '.join(sorted(self.steps))}" if self.steps else self.label
+
+
+def key(example: Example, failure: CheckFailure) -> Key:
+    """Return the key of one failure of one example."""
+    label = str(failure.cause)
+    steps = frozenset() if label.startswith(_WITHOUT_STEPS) else frozenset(example.triggers)
+    return Key(label, _family(failure), steps)
+
+
+def fresh(failures: Iterable[CheckFailure], inherited: frozenset[str]) -> list[CheckFailure]:
+    """Return the failures that the example's parent did not show: an alias of any kind explains any other."""
+    aliased = bool(inherited & _ALIASES)
+    return [f for f in failures if str(f.cause) not in inherited and not (aliased and str(f.cause) in _ALIASES)]
+
+
+def roots(failures: Sequence[CheckFailure]) -> list[CheckFailure]:
+    """Return the one failure of an example that explains the others of it."""
+    return [min(failures, key=_family)] if failures else []
+
+
+def _family(failure: CheckFailure) -> int:
+    return next((i for i, names in enumerate(_FAMILIES) if failure.oracle in names), len(_FAMILIES))
