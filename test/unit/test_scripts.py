@@ -185,7 +185,8 @@ class EnsureTests(Checkout):
     def test_which_torch(self):
         """A fitting torch is kept, an old one replaced, and one that was asked for is installed."""
         table = [("2.13.0+cpu", None, []), ("2.16.0.dev20260101", None, []),
-                 ("2.10.1", None, ["torch==2.13.0"]), ("0", None, ["torch==2.13.0"]), ("2.13.0+cpu", "2.13.0", []),
+                 ("2.10.1", None, ["torch==2.13.0"]), ("0", None, ["torch==2.13.0"]),
+                 ("2.13.0+cpu", "2.13.0", []),
                  ("2.13.0", "2.15.0", ["torch==2.15.0"])]
         for have, asked, expected in table:
             state = {"versions": {"torch": have}, "python": [3, 11], "site": str(self.root)}
