@@ -313,6 +313,63 @@ class RunTestsTests(unittest.TestCase):
         self.assertIn(self.script.environment.DEFAULT_TORCH, self.script.OWN)
 
 
+class BenchTests(unittest.TestCase):
+    """The frame of the benchmarks, on work of a known cost."""
+
+    def setUp(self):
+        self.script = load_script("bench")
+        self.script.BENCHES.clear()
+        self.script.MIN_SECONDS = 0.02
+
+    def spin(self, times):
+        """Return work that takes ``times`` units of CPU time."""
+        return lambda: sum(range(20000 * times))
+
+    def run_script(self, *words):
+        """Return (exit code, what was printed)."""
+        out = io.StringIO()
+        with mock.patch.object(sys, "argv", ["bench.py", *words]), contextlib.redirect_stdout(out), \
+                contextlib.redirect_stderr(io.StringIO()):
+            code = self.script.main()
+        return code, out.getvalue()
+
+    def test_a_ratio_and_its_bound(self):
+        """Work that is four times the other is measured as about that, and its bound decides the code."""
+        @self.script.bench("four")
+        def four():
+            yield self.script.Pair("loose", self.spin(4), self.spin(1), bound=100)
+            yield self.script.Pair("scaled", self.spin(4), self.spin(1), scale=4)
+
+        @self.script.bench("strict")
+        def strict():
+            yield self.script.Pair("row", self.spin(4), self.spin(1), bound=0.5)
+
+        loose, scaled = self.script.run_bench("four")
+
+        self.assertTrue(2 < loose.value < 8, loose)
+        self.assertTrue(0.5 < scaled.value < 2, scaled)
+        self.assertEqual(self.run_script("--only", "four")[0], 0)
+        code, text = self.run_script("--only", "strict")
+        self.assertEqual(code, 1)
+        self.assertRegex(text, r"\| strict: row \| [\d.]+ \| [\d.]+ \| [\d.]+ \| 0\.50 \|  \| NO \|")
+
+    def test_a_broken_bench_is_a_row(self):
+        """What cannot be measured says why in its row, the others are measured, and the code is 1."""
+        @self.script.bench("broken")
+        def broken():
+            yield self.script.Pair("row", self.script.child("import no_such_module"), self.spin(1))
+
+        @self.script.bench("fine")
+        def fine():
+            yield self.script.Pair("seconds", self.spin(1), None, bound=10)
+
+        code, text = self.run_script()
+
+        self.assertEqual(code, 1)
+        self.assertIn("RuntimeError: ModuleNotFoundError: No module named 'no_such_module' |", text)
+        self.assertRegex(text, r"fine: seconds \| .* \| yes \|")
+
+
 class CiTests(unittest.TestCase):
     """What CI runs."""
 
