@@ -129,6 +129,7 @@ def _leaf_names(function: Callable, tree: pytree.TreeSpec, name: str) -> list[st
     """Return an identifier per leaf, from the model's own parameter names."""
     args, kwargs = pytree.tree_unflatten(list(range(tree.num_leaves)), tree)
     parameters: list[str] = []
+    rest = "arg"
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -140,8 +141,9 @@ def _leaf_names(function: Callable, tree: pytree.TreeSpec, name: str) -> list[st
             raise CaptureError(f"{name}: the inputs do not fit forward{signature}: {error}") from error
         parameters = [p.name for p in signature.parameters.values()
                       if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    roots = [*((parameters[i] if i < len(parameters) else f"arg_{i}", value) for i, value in enumerate(args)),
-             *kwargs.items()]
+        rest = next((p.name for p in signature.parameters.values() if p.kind is p.VAR_POSITIONAL), rest)
+    parameters += [f"{rest}_{i}" for i in range(len(args) - len(parameters))]
+    roots = [*zip(parameters, args, strict=False), *kwargs.items()]
     names = []
     for root, value in roots:
         for path, _ in pytree.tree_flatten_with_path(value)[0]:

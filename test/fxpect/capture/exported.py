@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 from typing import Any
 
 import torch
 
 from fxpect.capture.calls import Call
 from fxpect.capture.results import Captured, Inputs, clean_copy
-from fxpect.specs import Dim, ranges
-from fxpect.specs.dims import evaluate
+from fxpect.specs import ranges
 
 
 def export(call: Call, strict: bool) -> Captured:
@@ -47,7 +45,7 @@ def _dynamic_shapes(call: Call) -> Any:
     found = False
     for i in call.tensor_leaves():
         dims = enumerate(zip(call.dims(i), call.free_dims(i), strict=True))
-        entry = {place: _export_dim(dim, names) if dim else torch.export.Dim.AUTO
+        entry = {place: dim.evaluate(names) if dim else torch.export.Dim.AUTO
                  for place, (dim, free) in dims if dim or free}
         if entry:
             shapes[call.values[i]] = entry
@@ -56,7 +54,3 @@ def _dynamic_shapes(call: Call) -> Any:
         return None
     args, kwargs = call.arguments()
     return shapes.dynamic_shapes(call.model, args, kwargs)
-
-
-def _export_dim(dim: Dim, names: dict[str, Any]) -> Any:
-    return evaluate(ast.parse(dim.name, mode="eval").body, names)

@@ -10,6 +10,7 @@ import torch
 from torch._dynamo.source import ConstantSource
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+from torch.utils._sympy.numbers import int_oo
 from torch.utils._sympy.value_ranges import ValueRanges
 
 from fxpect.capture.calls import Call
@@ -29,7 +30,8 @@ class Fakes:
         found: dict[Any, torch.SymInt] = {}
         for leaf in self.leaves:
             for size in symbolic_sizes(leaf):
-                found.setdefault(raw(size), size)
+                if size.node.expr.is_Symbol:
+                    found.setdefault(size.node.expr, size)
         return list(found.values())
 
 
@@ -43,6 +45,7 @@ def fake_values(call: Call, state: Iterable[torch.Tensor], *, gradients: bool = 
     mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
     leaves = [_fake(mode, call, i) if isinstance(value, torch.Tensor) else value
               for i, value in enumerate(call.values)]
+    _relate(call, leaves)
     fakes = Fakes(mode, leaves, [mode.from_tensor(tensor.detach(), static_shapes=True) for tensor in state])
     if gradients:
         for fake, tensor in zip(fakes.state, state, strict=True):
@@ -67,12 +70,11 @@ def raw(size: torch.SymInt) -> Any:
     return size.node._expr
 
 
-def narrow(mode_env: ShapeEnv, symbol: Any, dim: Dim) -> None:
-    """Tell the shape environment the range that ``dim`` declares for ``symbol``."""
-    high = dim.max if dim.max is not None else torch.utils._sympy.numbers.int_oo
-    known = mode_env.var_to_range.get(symbol)
-    if known is not None and (dim.max is not None or dim.min > 2):
-        mode_env.var_to_range[symbol] = known & ValueRanges(max(dim.min, 2), high)
+def narrow(size: torch.SymInt, dim: Dim) -> None:
+    """Tell the shape environment the range that ``dim`` declares for a symbolic size."""
+    known = size.node.shape_env.var_to_range
+    if raw(size) in known and not dim.is_derived and (dim.min > 2 or dim.max is not None):
+        known[raw(size)] &= ValueRanges(max(dim.min, 2), int_oo if dim.max is None else dim.max)
 
 
 def _fake(mode: FakeTensorMode, call: Call, leaf: int) -> torch.Tensor:
@@ -85,6 +87,16 @@ def _fake(mode: FakeTensorMode, call: Call, leaf: int) -> torch.Tensor:
         constraint_sizes=[None] * len(opened))
     fake = mode.from_tensor(value, symbolic_context=context, source=ConstantSource(call.names[leaf]))
     for dim, size in zip(named, fake.shape, strict=True):
-        if dim is not None and not dim.is_derived and isinstance(size, torch.SymInt) and raw(size).is_Symbol:
-            narrow(mode.shape_env, raw(size), dim)
+        if dim is not None and isinstance(size, torch.SymInt):
+            narrow(size, dim)
     return fake
+
+
+def _relate(call: Call, leaves: list[Any]) -> None:
+    """Make a dim such as 2*B that very multiple of B in the shape environment."""
+    sizes = [(dim, size) for i in call.tensor_leaves()
+             for dim, size in zip(call.dims(i), leaves[i].shape, strict=True) if dim is not None]
+    plain = {dim.name: size for dim, size in sizes if not dim.is_derived}
+    for dim, size in sizes:
+        if dim.is_derived and plain.keys() >= set(dim.names):
+            bool(size == dim.evaluate(plain))

@@ -13,6 +13,7 @@ from fxpect.errors import CaptureError
 from fxpect.examples import Example
 from fxpect.specs import Dim, TensorSpec, spec_of
 from fxpect.specs.layouts import layout_of
+from fxpect.text.effects import attribute_of
 from fxpect.text.propagation import propagate
 
 
@@ -30,7 +31,7 @@ def finish(call: Call, captured: Captured, capture: str, frozen: bool) -> Exampl
              zip(inputs.specs, values, inputs.leaves, strict=True)]
     if frozen:
         specs = _freeze(gm, placeholders, specs, inputs.state)
-    if any(meta_key not in node.meta for node in gm.graph.nodes if node.op != "output"):
+    if any(_untyped(gm, node, meta_key) for node in gm.graph.nodes):
         propagate(gm, meta_key=meta_key, only_missing=True)
     return Example(gm, tuple(specs), capture, names.sizes, exported=captured.exported)
 
@@ -54,6 +55,12 @@ def _input(spec: Any, value: Any, leaf: int | None, names: SymbolNames) -> Any:
         if isinstance(spec, TensorSpec) and shape != spec.shape:
             return spec.replace(shape=shape)
     return spec
+
+
+def _untyped(gm: torch.fx.GraphModule, node: torch.fx.Node, meta_key: str) -> bool:
+    if meta_key in node.meta or node.op == "output":
+        return False
+    return node.op != "get_attr" or isinstance(attribute_of(gm, str(node.target)), torch.Tensor)
 
 
 def described(value: torch.Tensor, names: SymbolNames) -> TensorSpec:

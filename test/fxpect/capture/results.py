@@ -11,6 +11,7 @@ import torch
 
 from fxpect.capture.calls import Call, clone, identifier
 from fxpect.specs import Same, TensorSpec, View
+from fxpect.text.effects import attribute_of
 
 _NOT_KEPT = ("grapharg",)          # metadata that holds real tensors of the model
 PENDING = object()                 # an input that the metadata of its placeholder describes
@@ -107,9 +108,7 @@ def clean_copy(gm: torch.fx.GraphModule, names: Sequence[str] | None = None,
 
 
 def _own_attribute(gm: torch.nn.Module, path: str, memo: dict[int, Any]) -> Any:
-    value: Any = gm
-    for part in path.split("."):
-        value = getattr(value, part)
+    value = attribute_of(gm, path)
     if isinstance(value, torch.fx.GraphModule):
         if id(value) not in memo:
             memo[id(value)] = clean_copy(value, class_name=type(value).__name__)

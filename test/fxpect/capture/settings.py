@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import random
 import sys
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -23,7 +25,7 @@ def capturing(model: str, capture: str) -> Iterator[None]:
     capture's name and the first line of the cause; a model that exits or recurses included.
     """
     try:
-        with _untouched_state(), _pinned_config(), _quiet_log(), torch.enable_grad():
+        with _untouched_state(), _pinned_config(), _quiet(), torch.enable_grad():
             yield
     except FxpectError:
         raise
@@ -55,12 +57,16 @@ def _pinned_config() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet_log() -> Iterator[None]:
-    """Keep a guard that fails from being logged as well as raised."""
-    log = logging.getLogger("torch._guards")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
+def _quiet() -> Iterator[None]:
+    """Keep what a capture raises from being printed too: logs, partial graphs, advice to torch's own users."""
+    logs = [logging.getLogger(name) for name in ("torch._guards", "torch.fx.experimental.symbolic_shapes")]
+    levels = [log.level for log in logs]
     try:
-        yield
+        for log in logs:
+            log.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)

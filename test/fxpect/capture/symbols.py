@@ -10,7 +10,7 @@ import sympy
 import torch
 
 from fxpect.capture.calls import Call
-from fxpect.capture.fakes import raw, symbolic_sizes
+from fxpect.capture.fakes import narrow, raw, symbolic_sizes
 from fxpect.errors import CaptureError, SpecError
 from fxpect.specs import Dim, TensorSpec, ranges
 
@@ -34,6 +34,7 @@ class SymbolNames:
                 for size, dim in zip(value.shape, call.dims(leaf), strict=True):
                     if dim is not None and isinstance(size, torch.SymInt) and raw(size).is_Symbol:
                         self._dims.setdefault(raw(size), dim)
+                        narrow(size, dim)
         for size in itertools.chain.from_iterable(map(symbolic_sizes, values)):
             self.env = size.node.shape_env
             if raw(size) not in self._dims:

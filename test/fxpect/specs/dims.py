@@ -55,14 +55,18 @@ class Dim:
         missing = [name for name in self.names if name not in sizes]
         if missing:
             raise SpecError(f"dim {self.name}: no size given for {', '.join(missing)}; got {dict(sizes)}")
-        try:
-            value = evaluate(_parse_size(self.name), sizes)
-        except ZeroDivisionError as error:
-            raise SpecError(f"dim {self.name}: division by zero for {dict(sizes)}") from error
+        value = self.evaluate(sizes)
         if not self.allows(value):
             upper = "" if self.max is None else f" to {self.max}"
             raise SpecError(f"dim {self.name}: expected a size from {self.min}{upper}; got {value}")
         return value
+
+    def evaluate(self, sizes: Mapping[str, Any]) -> Any:
+        """Return the value of the expression, for numbers or whatever else computes like numbers."""
+        try:
+            return _evaluate(_parse_size(self.name), sizes)
+        except ZeroDivisionError as error:
+            raise SpecError(f"dim {self.name}: division by zero for {dict(sizes)}") from error
 
     def allows(self, size: int) -> bool:
         """Return whether ``size`` is in the range."""
@@ -150,7 +154,7 @@ def _parse_size(name: object) -> ast.expr:
         if not isinstance(name, str):
             raise SyntaxError
         tree = ast.parse(name.strip(), mode="eval").body
-        evaluate(tree, None)
+        _evaluate(tree, None)
     except SyntaxError as error:
         raise SpecError(f"expected a dim's name or an expression such as '2*B'; got {name!r}") from error
     return tree
@@ -160,13 +164,13 @@ def _names(tree: ast.expr) -> list[str]:
     return [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
 
 
-def evaluate(node: ast.expr, sizes: Mapping[str, int] | None) -> int:
+def _evaluate(node: ast.expr, sizes: Mapping[str, Any] | None) -> Any:
     """Return the value under ``sizes``; with None only check the form, raising ``SyntaxError``."""
     if isinstance(node, ast.Name) and not keyword.iskeyword(node.id):
         return 1 if sizes is None else sizes[node.id]
     if isinstance(node, ast.Constant) and type(node.value) is int:
         return node.value
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATIONS:
-        left, right = evaluate(node.left, sizes), evaluate(node.right, sizes)
+        left, right = _evaluate(node.left, sizes), _evaluate(node.right, sizes)
         return 1 if sizes is None else _OPERATIONS[type(node.op)](left, right)
     raise SyntaxError
