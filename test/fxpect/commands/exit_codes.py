@@ -1,5 +1,7 @@
 """The exit codes of every command of ``fxpect``; the README has the same table."""
 
+from __future__ import annotations
+
 OK = 0
 FAILURES = 1
 USAGE = 2
@@ -9,3 +11,21 @@ NOTHING_RAN = 5
 CORRUPT = 6
 OUTDATED = 7
 INTERRUPTED = 130
+
+TABLE: tuple[tuple[int, str], ...] = (
+    (OK, "all is well"),
+    (FAILURES, "a check does not hold, or a proposal was refused by one"),
+    (USAGE, "misuse, or nothing matched what was asked for"),
+    (REFUSED, "refused in CI, where nobody reviews"),
+    (PENDING, "proposals or stale files are left (verify)"),
+    (NOTHING_RAN, "no test ran"),
+    (CORRUPT, "a stored file cannot be trusted"),
+    (OUTDATED, "a proposal is outdated: the stored case changed since"),
+    (INTERRUPTED, "interrupted from the keyboard"),
+)
+
+
+def markdown() -> str:
+    """Return the table as the README has it."""
+    rows = [f"| {code} | {text} |" for code, text in TABLE]
+    return "\n".join(["| code | meaning |", "| --- | --- |", *rows])

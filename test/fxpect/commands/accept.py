@@ -1,0 +1,48 @@
+"""``fxpect accept``: write proposals into fixtures/.
+
+A plain accept makes the run's text that of every torch; ``--version-section`` makes it that of the run's
+torch and later ones, and keeps what is stored for those before. Exit codes: 0 all stored, 1 refused by a
+check, 2 nothing matches, 3 in CI, 6 a stored file is corrupt, 7 outdated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from fxpect.commands import exit_codes
+from fxpect.commands.selecting import add_selection, heading, select, summary
+from fxpect.fixtures.accept import CORRUPT, OUTDATED, REFUSED, accept
+from fxpect.fixtures.store import Store
+from fxpect.fixtures.switches import refuse_in_ci
+
+# The worst decides.
+_CODES = ((CORRUPT, exit_codes.CORRUPT), (OUTDATED, exit_codes.OUTDATED), (REFUSED, exit_codes.FAILURES))
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``fxpect accept``."""
+    add_selection(parser, required=True)
+    parser.add_argument("--why", default="", metavar="TEXT", help="the line that says what the tests are for")
+    parser.add_argument("--version-section", action="store_true",
+                        help="store as 'after torch>=X.Y:', X.Y being the run's torch")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Accept the chosen proposals and print what became of each; returns the exit code."""
+    refuse_in_ci("fxpect accept")
+    store = Store.at(arguments.fixtures)
+    outcomes = accept(store.root, select(store.pending.live(), arguments), why=arguments.why,
+                      version_section=arguments.version_section, deep_sweep=True)
+    if arguments.json:
+        print(json.dumps([{**summary(outcome.entry), "status": outcome.status, "message": outcome.message}
+                          for outcome in outcomes], indent=1, sort_keys=True))
+    else:
+        for outcome in outcomes:
+            print(f"{outcome.status}: {heading(outcome.entry)}\n  {outcome.entry.test}")
+            if outcome.message:
+                print(f"  {outcome.message}")
+        if any(outcome.status == OUTDATED for outcome in outcomes):
+            print("  run the tests again, then fxpect diff")
+    statuses = {outcome.status for outcome in outcomes}
+    return next((code for status, code in _CODES if status in statuses), exit_codes.OK)

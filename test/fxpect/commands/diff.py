@@ -1,0 +1,92 @@
+"""``fxpect diff``: show what proposals change, in words and then in lines.
+
+Exit codes: 0, or 2 where nothing is pending or nothing matches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from fxpect.commands import exit_codes
+from fxpect.commands.selecting import add_selection, heading, select, summary
+from fxpect.errors import FxpectError
+from fxpect.fixtures.accept import outdated
+from fxpect.fixtures.case import Case
+from fxpect.fixtures.compare import line_diff
+from fxpect.fixtures.format import format_case
+from fxpect.fixtures.pending import BEFORE_CHANGED, NEW_CASE, Entry
+from fxpect.fixtures.store import Store
+
+MAX_LINES = 200
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``fxpect diff``."""
+    add_selection(parser, required=False)
+    parser.add_argument("--text", action="store_true", help="lines only; renamed nodes are not matched first")
+    parser.add_argument("--lines", type=int, default=MAX_LINES, metavar="N",
+                        help=f"show at most N lines of each case, 0 for all (default: {MAX_LINES})")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print the difference that each chosen proposal makes; returns the exit code."""
+    store = Store.at(arguments.fixtures)
+    chosen = select(store.pending.live(), arguments, words_may_be_tests=True)
+    old = outdated(store.root, chosen)
+    shown = [(entry, _difference(store, entry, arguments.text)) for entry in chosen]
+    if arguments.json:
+        rows = [{**summary(entry), "diff": text, "outdated": entry in old} for entry, text in shown]
+        print(json.dumps(rows, indent=1, sort_keys=True))
+        return exit_codes.OK
+    test = None
+    for entry, text in shown:
+        if entry.test != test:
+            test = entry.test
+            print(test)
+        print(f"  {heading(entry)}\n  {entry.reason}")
+        if entry in old:
+            print("  outdated: run the test again")
+        print("\n".join(f"    {line}" for line in _capped(text, arguments.lines, entry.key)))
+    return exit_codes.OK
+
+
+def _capped(text: str, limit: int, key: str) -> list[str]:
+    lines = text.split("\n")
+    if limit <= 0 or len(lines) <= limit:
+        return lines
+    return [*lines[:limit], f"... {len(lines) - limit} more lines: fxpect diff {key} --lines 0"]
+
+
+def _stored(store: Store, entry: Entry) -> Case | None:
+    try:
+        return store.read(entry.path).case(entry.compared)
+    except FxpectError:
+        return None  # corrupt or gone: status says so, and a diff against nothing is still of use
+
+
+def _difference(store: Store, entry: Entry, text_only: bool) -> str:
+    """Return what accepting the entry changes: the graph after, and the one before where that changed."""
+    stored = None if entry.kind == NEW_CASE else _stored(store, entry)
+    if stored is None:
+        return format_case(entry.case).rstrip("\n")
+    parts = []
+    if entry.kind == BEFORE_CHANGED:
+        parts.append("before:\n" + _graphs(stored.before, entry.case.before, text_only))
+    expected = stored.raises or dict(stored.afters).get(entry.section, stored.after) or ""
+    after = _graphs(expected, entry.case.raises or entry.case.after or "", text_only)
+    return "\n".join([*parts, f"after{f' {entry.section}' if entry.section else ''}:\n{after}"])
+
+
+def _graphs(expected: str, got: str, text_only: bool) -> str:
+    """Return the difference of two graph texts, modulo renaming where they can be read as graphs."""
+    if expected == got:
+        return "no change"
+    if not text_only:
+        try:
+            from fxpect.text.diff import graph_diff
+
+            return str(graph_diff(expected, got))
+        except (ImportError, FxpectError):
+            pass  # not two graphs, such as an error that is now expected: lines say what there is to say
+    return line_diff(expected, got, limit=1_000_000)
