@@ -1,0 +1,292 @@
+"""The commands status, diff, accept and reject: what they print, store and return."""
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+import fxpect
+from fxpect.commands import exit_codes
+from fxpect.commands.main import main
+from fxpect.fixtures.case import Case
+from fxpect.fixtures.format import Document, format_document, parse_bytes
+from fxpect.fixtures.store import Store
+
+ENVIRONMENT = {"FXPECT_RUN": "run1", "CI": "", "EXPECTTEST_ACCEPT": "", "FXPECT_FIXTURES": "",
+               "FXPECT_PENDING": "", "PYTEST_XDIST_TESTRUNUID": ""}
+LIBRARY = str(Path(fxpect.__file__).parents[1])
+BEFORE, AFTER, OTHER = "a = torch.relu(x)", "a = torch.cat([x])", "a = torch.sum(x)"
+NEW, OLD = Case.make("n", options="o=1", after="c", title="new"), Case.make(BEFORE, after=AFTER, title="old")
+
+
+class CommandsCase(unittest.TestCase):
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.here = Path(folder.name).resolve()
+        (self.here / "test").mkdir()
+        (self.here / "fixtures").mkdir()
+        self.fx = self.here / "fixtures/test_x/X.test_y.fx"
+        patch = mock.patch.dict(os.environ, ENVIRONMENT)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def store(self, *cases):
+        """Store some cases by hand."""
+        document = Document("test_x.py X.test_y", "works").with_cases({case.key: case for case in cases})
+        self.fx.parent.mkdir(exist_ok=True)
+        self.fx.write_text(format_document(document))
+
+    def propose(self, *cases, method="test_y", torch="2.13.0"):
+        """Execute a test that gives these cases."""
+        stored = Store.for_test(self.here / "test/test_x.py", "X", method)
+        for case in cases:
+            stored.settle(case, torch_version=torch, why="works")
+
+    def two(self):
+        """Store one case; propose another and a change of it."""
+        self.store(OLD)
+        self.propose(NEW, Case.make(BEFORE, after=OTHER, title="old"))
+
+    def fxpect(self, *words):
+        """Run a command; return exit code, output and errors."""
+        out, errors = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+            code = main([words[0], "--fixtures", str(self.here), *words[1:]])
+        return code, out.getvalue(), errors.getvalue()
+
+    def read(self, *words):
+        """Run a command with --json; return exit code and answer."""
+        code, out, _ = self.fxpect(*words, "--json")
+        return code, json.loads(out)
+
+    def cases(self):
+        """Return the stored cases' results by key."""
+        return {case.key: case.after for case in parse_bytes(self.fx.read_bytes()).cases}
+
+
+class StatusTests(CommandsCase):
+
+    def test_nothing_pending(self):
+        """Without proposals the status is 0 and counts what is stored."""
+        self.store(OLD)
+        self.assertEqual(self.fxpect("status"),
+                         (0, "pending 0, stored files 1, cases 1, corrupt 0, notes 0\n", ""))
+
+    def test_lists_what_is_pending_by_test(self):
+        """Each test is named once, over its proposals, with the next commands below."""
+        self.two()
+
+        code, out, _ = self.fxpect("status")
+
+        self.assertEqual(code, exit_codes.OK)
+        self.assertEqual(out.count("test_x.py X.test_y\n"), 1)
+        self.assertIn(f"  {NEW.key}  new case  torch 2.13  new\n", out)
+        self.assertIn(f"  {OLD.key}  after changed  torch 2.13  old\n", out)
+        self.assertTrue(out.endswith("  fxpect diff\n  fxpect accept --all\n"))
+
+    def test_json_says_all(self):
+        """The JSON has pending, corrupt, notes and counts; an outdated proposal says so."""
+        self.two()
+        self.store(OLD.with_text("", "edited"))
+
+        code, answer = self.read("status")
+
+        self.assertEqual((code, answer["files"], answer["cases"], answer["corrupt"]), (0, 1, 1, []))
+        self.assertEqual({row["key"]: (row["kind"], row["outdated"]) for row in answer["pending"]},
+                         {NEW.key: ("new case", False), OLD.key: ("after changed", True)})
+        self.assertIn("(outdated: run the test again)", self.fxpect("status")[1])
+
+    def test_corrupt_file_is_named_with_its_line(self):
+        """A stored file that cannot be trusted is listed with path and line, and the exit code is 6."""
+        self.store(OLD)
+        self.fx.write_text(self.fx.read_text() + ">>>>>>> theirs\n")
+
+        code, out, _ = self.fxpect("status")
+
+        self.assertEqual(code, exit_codes.CORRUPT)
+        self.assertIn(f"corrupt: {self.fx}:10: expected no marker of a merge conflict", out)
+        self.assertEqual(self.read("status")[1]["corrupt"][0]["path"], "test_x/X.test_y.fx")
+
+    def test_notes_remark_what_is_allowed(self):
+        """A file without intent, an idle check and a case without a result are remarked, not refused."""
+        self.store(Case.make(BEFORE, must=["not torch.bmm"]))
+        self.fx.write_text(self.fx.read_text().replace("why: works\n", ""))
+
+        code, out, _ = self.fxpect("status", "--notes")
+
+        self.assertEqual(code, exit_codes.OK)
+        for part in ("no why: line", "must not torch.bmm: the graph before does not call it",
+                     "no result is stored"):
+            self.assertIn(part, out)
+
+
+class DiffTests(CommandsCase):
+
+    def test_shows_every_change(self):
+        """Without words every proposal is shown: a new case as a whole, a change as a difference."""
+        self.two()
+
+        code, out, _ = self.fxpect("diff")
+
+        self.assertEqual(code, exit_codes.OK)
+        self.assertIn(f"    ## {NEW.key}  new\n    options: o=1\n", out)
+        self.assertIn("  the graph after is not the stored one\n    after:\n", out)
+
+    def test_text_shows_lines(self):
+        """--text gives the changed lines."""
+        self.two()
+        out = self.fxpect("diff", OLD.key, "--text")[1]
+        self.assertIn(f"    -{AFTER}\n    +{OTHER}\n", out)
+        self.assertNotIn(NEW.key, out)
+
+    def test_words_may_be_keys_or_tests(self):
+        """A key, its start, and every name of the test choose the same; an unknown word is misuse."""
+        self.two()
+        for word in (OLD.key, OLD.key[:4]):
+            self.assertEqual([row["key"] for row in self.read("diff", word)[1]], [OLD.key])
+        for word in ("test_x.py X.test_y", "X.test_y", "X", "test_y", "test_x.py", "test/test_x.py",
+                     "test_x/X.test_y.fx", "fixtures/test_x/X.test_y.fx", "test/test_x.py::X::test_y"):
+            with self.subTest(word=word):
+                self.assertEqual(len(self.read("diff", word)[1]), 2)
+        for word in ("test", "X.test", "0" * 10, OLD.key[:3]):
+            with self.subTest(word=word):
+                code, out, errors = self.fxpect("diff", word)
+                self.assertEqual((code, out), (exit_codes.USAGE, ""))
+                self.assertIn(f"got {word}, which matches nothing", errors)
+
+    def test_long_difference_is_capped_with_a_pointer(self):
+        """At most so many lines are shown, and how to see the rest."""
+        self.propose(Case.make("n", after="\n".join(map(str, range(300)))))
+        key = self.read("status")[1]["pending"][0]["key"]
+        out = self.fxpect("diff")[1]
+        self.assertIn(f"more lines: fxpect diff {key} --lines 0", out)
+        self.assertLess(len(out.split("\n")), 210)
+        self.assertIn("    299", self.fxpect("diff", "--lines", "0")[1])
+
+    def test_changed_capture_shows_both_graphs(self):
+        """Where the graph before changed, its difference stands first."""
+        self.store(OLD)
+        self.propose(Case.make("b = torch.relu(x)", after=OTHER, title="old"))
+        out = self.fxpect("diff", "--text")[1]
+        self.assertLess(out.index("before:\n"), out.index("after:\n"))
+        self.assertIn(f"-{BEFORE}\n    +b = torch.relu(x)\n", out)
+
+
+class AcceptTests(CommandsCase):
+
+    def test_accepts_one_by_key(self):
+        """One key stores that case alone; the other stays pending."""
+        self.two()
+
+        code, out, _ = self.fxpect("accept", OLD.key[:5])
+
+        self.assertEqual(code, exit_codes.OK)
+        self.assertEqual(out, f"accepted: {OLD.key}  after changed  torch 2.13  old\n  test_x.py X.test_y\n")
+        self.assertEqual(self.cases(), {OLD.key: OTHER})
+        self.assertEqual([row["key"] for row in self.read("status")[1]["pending"]], [NEW.key])
+
+    def test_accepts_all_with_intent(self):
+        """--all stores everything, --why its intent, and the next --all has nothing to do."""
+        self.two()
+
+        code, answer = self.read("accept", "--all", "--why", "a reason")
+
+        self.assertEqual((code, [row["status"] for row in answer]), (0, ["accepted"] * 2))
+        self.assertEqual(self.cases(), {OLD.key: OTHER, NEW.key: "c"})
+        self.assertIn("\nwhy: a reason\n", self.fx.read_text())
+        self.assertEqual(self.fxpect("accept", "--all")[0], exit_codes.USAGE)
+
+    def test_accepts_by_test_and_torch(self):
+        """--test and --torch narrow what is accepted; a key that several tests have needs them."""
+        self.propose(NEW)
+        self.propose(NEW, method="test_z")
+        self.propose(Case.make("m", options="o=1", after="d"), method="test_z", torch="2.15.0")
+
+        code, _, errors = self.fxpect("accept", NEW.key)
+        self.assertEqual(code, exit_codes.USAGE)
+        self.assertIn(f"to be one case; got 2:\n  {NEW.key} --test 'test_x.py X.test_y'", errors)
+        self.assertEqual(self.fxpect("accept", NEW.key, "--test", "test_z")[0], exit_codes.OK)
+        self.assertEqual([row["status"] for row in self.read("accept", "--torch", "2.15", "--all")[1]],
+                         ["accepted"])
+        self.assertEqual([row["test"] for row in self.read("status")[1]["pending"]], ["test_x.py X.test_y"])
+
+    def test_version_section(self):
+        """--version-section stores the text beside the old one."""
+        self.store(OLD)
+        self.propose(Case.make(BEFORE, after=OTHER, title="old"), torch="2.15.0")
+        self.assertEqual(self.fxpect("accept", "--all", "--version-section")[0], exit_codes.OK)
+        self.assertIn("after torch>=2.15:\n    a = torch.sum(x)\n", self.fx.read_text())
+
+    def test_exit_codes(self):
+        """Nothing chosen is 2, CI 3, a corrupt file 6, an outdated proposal 7, a broken check 1."""
+        self.two()
+        self.assertEqual(self.fxpect("accept")[0], exit_codes.USAGE)
+        self.assertEqual(self.fxpect("accept", "--all", OLD.key)[0], exit_codes.USAGE)
+        with mock.patch.dict(os.environ, {"CI": "true"}):
+            code, _, errors = self.fxpect("accept", "--all")
+            self.assertEqual(code, exit_codes.REFUSED)
+            self.assertIn("fxpect accept is refused", errors)
+        text = self.fx.read_text()
+        self.fx.write_text(text + "=======\n")
+        self.assertEqual(self.fxpect("accept", "--all")[0], exit_codes.CORRUPT)
+        self.store(OLD.with_text("", "edited"))
+        code, out, _ = self.fxpect("accept", OLD.key)
+        self.assertEqual((code, out.startswith("outdated: "), self.cases()), (7, True, {OLD.key: "edited"}))
+        self.fx.write_text(text.replace("why: works\n", "why: works\nmust: not torch.sum\n"))
+        self.propose(Case.make(BEFORE, after=OTHER))
+        code, out, _ = self.fxpect("accept", OLD.key)
+        self.assertEqual(code, exit_codes.FAILURES)
+        self.assertIn("must not torch.sum: expected none", out)
+        with contextlib.redirect_stderr(io.StringIO()), self.assertRaises(SystemExit) as caught:
+            main(["accept", "--alll"])
+        self.assertEqual(caught.exception.code, exit_codes.USAGE)
+
+
+class RejectTests(CommandsCase):
+
+    def test_rejects_what_is_named(self):
+        """One key forgets that proposal, --all the rest; nothing is stored and then nothing matches."""
+        self.two()
+        old = self.fx.read_bytes()
+
+        self.assertEqual(self.fxpect("reject", NEW.key)[0], exit_codes.OK)
+        self.assertEqual([row["key"] for row in self.read("reject", "--all")[1]], [OLD.key])
+
+        self.assertEqual(self.fx.read_bytes(), old)
+        self.assertEqual(self.fxpect("reject", "--all")[0], exit_codes.USAGE)
+        self.assertEqual(self.fxpect("diff")[0], exit_codes.USAGE)
+
+
+class WholeTests(CommandsCase):
+
+    def test_no_command_imports_torch(self):
+        """In a process of its own, without a terminal, the commands work and torch is not imported."""
+        self.two()
+        program = ("import sys\nfrom fxpect.commands.main import main\n"
+                   "lines = ('status', 'diff --text', 'reject --all', 'status')\n"
+                   "codes = [main(words.split()) for words in lines]\n"
+                   "assert 'torch' not in sys.modules, 'torch'\nassert codes == [0, 0, 0, 0], codes")
+        done = subprocess.run([sys.executable, "-c", program], cwd=self.here, capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": LIBRARY})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertTrue(done.stdout.endswith("pending 0, stored files 1, cases 1, corrupt 0, notes 0\n"))
+
+    def test_exit_code_table_is_complete(self):
+        """Every exit code stands in the table once, and the table prints as the README has it."""
+        codes = {value for name,
+                 value in vars(exit_codes).items() if name.isupper() and isinstance(value, int)}
+        self.assertEqual([code for code, _ in exit_codes.TABLE], sorted(codes))
+        head = exit_codes.markdown().split("\n")[:3]
+        self.assertEqual(head, ["| code | meaning |", "| --- | --- |", "| 0 | all is well |"])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,394 @@
+"""Accepting proposals: compare and swap for each case, sections for versions, broken files left alone."""
+
+import os
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+from fxpect.errors import RefusedError
+from fxpect.fixtures.accept import (
+    ACCEPTED,
+    ALREADY,
+    CORRUPT,
+    OUTDATED,
+    REFUSED,
+    accept,
+    outdated,
+    reject,
+)
+from fxpect.fixtures.case import Case
+from fxpect.fixtures.format import Document, format_document, parse_bytes
+from fxpect.fixtures.store import Store
+
+ENVIRONMENT = {"FXPECT_RUN": "run1", "CI": "", "EXPECTTEST_ACCEPT": "", "FXPECT_FIXTURES": "",
+               "FXPECT_PENDING": "",
+               "PYTEST_XDIST_TESTRUNUID": ""}
+BEFORE, AFTER, OTHER = "a = torch.relu(x)", "a = torch.cat([x])", "a = torch.sum(x)"
+
+
+class AcceptCase(unittest.TestCase):
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.here = Path(folder.name).resolve()
+        self.root = self.here / "fixtures"
+        self.root.mkdir()
+        (self.here / "test").mkdir()
+        self.fx = self.root / "test_x/X.test_y.fx"
+        patch = mock.patch.dict(os.environ, ENVIRONMENT)
+        patch.start()
+        self.addCleanup(patch.stop)
+        self.runs = 0
+
+    def store(self, *cases, **head):
+        """Store some cases by hand."""
+        document = Document("test_x.py X.test_y", **head).with_cases({case.key: case for case in cases})
+        self.fx.parent.mkdir(exist_ok=True)
+        self.fx.write_text(format_document(document))
+
+    def run_once(self, *cases, torch="2.13.0", method="test_y"):
+        """Execute a test in a run of its own, which proposes what differs."""
+        self.runs += 1
+        with mock.patch.dict(os.environ, {"FXPECT_RUN": f"run{self.runs}"}):
+            stored = Store.for_test(self.here / "test/test_x.py", "X", method)
+            for case in cases:
+                stored.settle(case, torch_version=torch, why="it works")
+
+    def live(self):
+        """Return what is pending."""
+        return Store(self.root).pending.live()
+
+    def accept(self, **options):
+        """Accept all that is pending; return the statuses."""
+        return [outcome.status for outcome in accept(self.root, self.live(), **options)]
+
+    def cases(self):
+        """Return the stored cases."""
+        return parse_bytes(self.fx.read_bytes(), self.fx).cases
+
+
+class AcceptTests(AcceptCase):
+
+    def test_new_case_makes_the_file(self):
+        """The first accept makes folder and file, with test, intent and case; nothing stays pending."""
+        case = Case.make(BEFORE, after=AFTER, title="one", inputs="x=f32[2]", options="capture=dynamo")
+        self.run_once(case)
+
+        self.assertEqual(self.accept(), [ACCEPTED])
+
+        self.assertEqual(self.cases(), (case,))
+        head = self.fx.read_text().partition("## ")[0]
+        self.assertEqual(head, "# fxpect 1\ntest: test_x.py X.test_y\nwhy: it works\n\n")
+        self.assertEqual(self.live(), [])
+        self.assertEqual(sorted(path.name for path in self.root.rglob("*")), ["X.test_y.fx", "test_x"])
+
+    def test_changed_result_replaces_the_old_one_and_nothing_else(self):
+        """Title, checks, intent and the other cases stay as they were."""
+        one = Case.make(BEFORE, after=AFTER, title="mine", must=["not torch.relu"])
+        two = Case.make("b", options="o=1", after="c")
+        self.store(one, two, why="by hand", must=("not torch.t",))
+        self.run_once(Case.make(BEFORE, after=OTHER, title="now"), two)
+
+        self.assertEqual(self.accept(), [ACCEPTED])
+
+        self.assertEqual(self.cases(),
+                         tuple(sorted((one.with_text("", OTHER), two), key=lambda case: case.key)))
+        self.assertIn("why: by hand\nmust: not torch.t\n", self.fx.read_text())
+
+    def test_changed_capture_takes_the_place_of_the_old_case(self):
+        """A new graph before replaces the old case, keeps its title and checks, and drops its sections."""
+        self.store(Case.make(BEFORE, after=AFTER, title="t", must=["has torch.sum"],
+                             afters=[("torch>=2.15", "z")]))
+        self.run_once(Case.make("b = torch.relu(x)", after=OTHER, title="t"))
+
+        self.assertEqual(self.accept(), [ACCEPTED])
+
+        self.assertEqual(self.cases(), (Case.make("b = torch.relu(x)", after=OTHER, title="t",
+                                                  must=["has torch.sum"]),))
+
+    def test_is_idempotent(self):
+        """Accepting the same proposals again says that they are stored, and writes nothing."""
+        self.store(Case.make(BEFORE, after=AFTER), Case.make("b", options="o=1", after="c"))
+        self.run_once(Case.make(BEFORE, after=OTHER), Case.make("n", options="o=2", after="d"),
+                      Case.make("b2", options="o=1", after="c"))
+        entries = self.live()
+        self.assertEqual([outcome.status for outcome in accept(self.root, entries)], [ACCEPTED] * 3)
+        old = self.fx.stat().st_mtime_ns, self.fx.read_bytes()
+
+        self.assertEqual([outcome.status for outcome in accept(self.root, entries)], [ALREADY] * 3)
+
+        self.assertEqual((self.fx.stat().st_mtime_ns, self.fx.read_bytes()), old)
+
+    def test_both_answers_to_a_changed_capture_are_accepted_together(self):
+        """The new case takes the old one's place, and a second accept of both finds nothing to do."""
+        self.store(Case.make(BEFORE, after=AFTER))
+        stored = Store.for_test(self.here / "test/test_x.py", "X", "test_y")
+        stored.settle(Case.make("b = x", after=OTHER), after_on_stored="c = x", torch_version="2.13.0")
+        entries = self.live()
+
+        self.assertEqual([outcome.status for outcome in accept(self.root, entries)], [ACCEPTED] * 2)
+
+        self.assertEqual(self.cases(), (Case.make("b = x", after=OTHER),))
+        self.assertEqual([outcome.status for outcome in accept(self.root, entries)], [ALREADY] * 2)
+
+    def test_what_changed_since_the_run_is_outdated(self):
+        """A case that was edited, removed or stored after the run is not touched, and the proposal stays."""
+        case = Case.make(BEFORE, after=AFTER)
+        for since in ([case.with_text("", "edited")], [], [Case.make(BEFORE, after=AFTER, title="retitled")]):
+            with self.subTest(since=since):
+                self.store(case)
+                self.run_once(Case.make(BEFORE, after=OTHER))
+                self.store(*since)
+                old = self.fx.read_bytes()
+                self.assertEqual(len(outdated(self.root, self.live())), 1)
+                self.assertEqual(self.accept(), [OUTDATED])
+                self.assertEqual(self.fx.read_bytes(), old)
+                self.assertEqual(len(self.live()), 1)
+        self.fx.unlink()
+        self.run_once(case)
+        self.assertEqual(outdated(self.root, self.live()), set())
+        self.store(case.with_text("", "someone else's"))
+        self.assertEqual(self.accept(), [OUTDATED])
+
+    def test_one_outdated_case_does_not_hold_up_the_others(self):
+        """Compare and swap is per case: a change of one leaves the proposal for another valid."""
+        one, two = Case.make(BEFORE, after=AFTER), Case.make("b", options="o=1", after="c")
+        self.store(one, two)
+        self.run_once(Case.make(BEFORE, after=OTHER), Case.make("b", options="o=1", after="d"))
+        self.store(one.with_text("", "edited"), two)
+
+        self.assertEqual(sorted(self.accept()), [ACCEPTED, OUTDATED])
+
+        self.assertEqual(sorted(case.after for case in self.cases()), ["d", "edited"])
+
+    def test_broken_file_is_never_rewritten(self):
+        """A file with a conflict marker, or of another test, is reported and stays byte for byte."""
+        self.run_once(Case.make(BEFORE, after=AFTER))
+        self.fx.parent.mkdir()
+        for text in ("# fxpect 1\ntest: test_x.py X.test_y\n<<<<<<< HEAD\n",
+                     "# fxpect 1\ntest: test_z.py Z.t\n", ""):
+            with self.subTest(text=text):
+                self.fx.write_text(text)
+                outcome, = accept(self.root, self.live())
+                self.assertEqual(outcome.status, CORRUPT)
+                self.assertIn(f"{self.fx}:", outcome.message)
+                self.assertEqual(self.fx.read_text(), text)
+                self.assertEqual(len(self.live()), 1)
+
+    def test_empty_result_is_refused(self):
+        """An empty graph after is never stored, nor is a case without a result."""
+        import dataclasses
+
+        self.run_once(Case.make(BEFORE, after=AFTER))
+        entry, = self.live()
+        text = entry.text.partition("after:")[0]
+        outcome, = accept(self.root, [dataclasses.replace(entry, text=text)])
+        self.assertEqual((outcome.status, outcome.message), (REFUSED, "expected a graph after; got nothing"))
+        self.assertFalse(self.fx.exists())
+
+    def test_text_that_breaks_a_check_is_refused(self):
+        """A must: of the file, or of the case, refuses a result that breaks it; the others are accepted."""
+        one = Case.make(BEFORE, after=AFTER, must=["has torch.cat"])
+        self.store(one, must=("not torch.bmm",))
+        self.run_once(Case.make(BEFORE, after=OTHER),
+                      Case.make("b", options="o=1", after="a = torch.bmm(x, x)"),
+                      Case.make("c", options="o=2", after=OTHER))
+
+        found = {outcome.entry.case.after: outcome for outcome in accept(self.root, self.live())
+                 if outcome.status == REFUSED}
+
+        self.assertIn("must has torch.cat", found[OTHER].message)
+        self.assertIn("must not torch.bmm", found["a = torch.bmm(x, x)"].message)
+        self.assertEqual(sorted(case.options for case in self.cases()), ["", "o=2"])
+        self.assertEqual(self.cases()[[case.options for case in self.cases()].index("")], one)
+
+    def test_expected_error_is_stored_and_replaced(self):
+        """An error that was asked for is stored as raises:, and gives way to a graph."""
+        self.run_once(Case.make(BEFORE, raises="ValueError: no"))
+        self.assertEqual(self.accept(), [ACCEPTED])
+        self.assertIn("\nraises: ValueError: no\n", self.fx.read_text())
+        self.run_once(Case.make(BEFORE, after=AFTER))
+        self.assertEqual(self.accept(), [ACCEPTED])
+        self.assertEqual(self.cases(), (Case.make(BEFORE, after=AFTER),))
+
+    def test_two_texts_for_one_case_are_refused(self):
+        """When two processes of a run disagree neither is stored."""
+        for pid, after in ((11, AFTER), (12, OTHER)):
+            with mock.patch.object(os, "getpid", return_value=pid):
+                self.runs = 0
+                self.run_once(Case.make(BEFORE, after=after))
+
+        found = accept(self.root, self.live())
+
+        self.assertEqual([outcome.status for outcome in found], [REFUSED, REFUSED])
+        self.assertIn("expected one text; got 2", found[0].message)
+        self.assertFalse(self.fx.exists())
+
+    def test_another_title_is_no_other_text(self):
+        """Two calls that differ in their title alone are one case."""
+        self.run_once(Case.make(BEFORE, after=AFTER, title="a"), Case.make(BEFORE, after=AFTER, title="b"))
+        self.assertEqual(sorted(self.accept()), [ACCEPTED, ALREADY])
+        self.assertEqual(len(self.cases()), 1)
+
+    def test_why_is_written(self):
+        """The intent given to accept replaces the one in the file."""
+        self.store(Case.make(BEFORE, after=AFTER), why="old")
+        self.run_once(Case.make(BEFORE, after=OTHER))
+        self.assertEqual(self.accept(why="a new\n reason"), [ACCEPTED])
+        self.assertIn("\nwhy: a new reason\n", self.fx.read_text())
+
+    def test_read_only_folder_is_refused_not_a_crash(self):
+        """When the disk refuses, the proposal is refused with the reason and stays."""
+        self.run_once(Case.make(BEFORE, after=AFTER))
+        with mock.patch("fxpect.fixtures.accept.write_atomic", side_effect=OSError("read-only")):
+            outcome, = accept(self.root, self.live())
+        self.assertEqual((outcome.status, outcome.message), (REFUSED, "read-only"))
+        self.assertEqual(len(self.live()), 1)
+
+    def test_path_out_of_the_folder_is_refused(self):
+        """A proposal whose path leads out of the fixtures folder writes nothing."""
+        import dataclasses
+
+        self.run_once(Case.make(BEFORE, after=AFTER))
+        entry, = self.live()
+        outcome, = accept(self.root, [dataclasses.replace(entry, path="../test/x.fx")])
+        self.assertEqual(outcome.status, CORRUPT)
+        self.assertEqual(os.listdir(self.here / "test"), [])
+
+    def test_leftovers_of_killed_writers_go(self):
+        """Temporary files of killed writers are removed at the next accept."""
+        self.fx.parent.mkdir()
+        (self.root / ".fxpect-1-aa.tmp").write_text("x")
+        (self.fx.parent / ".fxpect-2-bb.tmp").write_text("x")
+        self.run_once(Case.make(BEFORE, after=AFTER))
+        self.assertEqual(self.accept(deep_sweep=True), [ACCEPTED])
+        self.assertEqual(list(self.root.rglob(".fxpect*")), [])
+
+    def test_refused_in_ci(self):
+        """In CI nothing is accepted; rejecting, which stores nothing, works."""
+        self.run_once(Case.make(BEFORE, after=AFTER))
+        with mock.patch.dict(os.environ, {"CI": "true"}):
+            with self.assertRaises(RefusedError):
+                self.accept()
+            self.assertEqual(reject(self.root, self.live()), 1)
+        self.assertEqual((self.fx.exists(), self.live()), (False, []))
+
+    def test_reject_leaves_the_others(self):
+        """Rejecting one proposal leaves the stored file and the other proposals."""
+        self.store(Case.make(BEFORE, after=AFTER))
+        old = self.fx.read_bytes()
+        self.run_once(Case.make(BEFORE, after=OTHER), Case.make("b", options="o=1", after="c"))
+        reject(self.root, [entry for entry in self.live() if entry.case.after == OTHER])
+        self.assertEqual([entry.case.after for entry in self.live()], ["c"])
+        self.assertEqual(self.fx.read_bytes(), old)
+
+    def test_order_and_number_of_writers_do_not_matter(self):
+        """Accepting in one go, one by one, and in reverse gives the same bytes."""
+        self.store(Case.make(BEFORE, after=AFTER))
+        self.run_once(Case.make(BEFORE, after=OTHER),
+                      *(Case.make(str(number), options=f"o={number}", after="c")
+                                                         for number in range(6)))
+        start, entries, found = self.fx.read_bytes(), self.live(), set()
+        for order in ([entries], [[entry] for entry in entries], [[entry] for entry in reversed(entries)]):
+            self.fx.write_bytes(start)
+            for group in order:
+                accept(self.root, group)
+            found.add(self.fx.read_bytes())
+        self.assertEqual(len(found), 1)
+
+
+class VersionTests(AcceptCase):
+
+    def test_plain_accept_is_for_every_torch(self):
+        """Without a section the text of the run becomes that of all."""
+        self.store(Case.make(BEFORE, after=AFTER))
+        self.run_once(Case.make(BEFORE, after=OTHER), torch="2.15.0")
+        self.assertEqual(self.accept(), [ACCEPTED])
+        self.assertEqual(self.cases(), (Case.make(BEFORE, after=OTHER),))
+
+    def test_version_section_keeps_the_text_of_the_torches_before(self):
+        """With a section the text is that of the run's torch and later ones, and both torches pass."""
+        self.store(Case.make(BEFORE, after=AFTER))
+        self.run_once(Case.make(BEFORE, after=OTHER), torch="2.15.0+cpu")
+        self.assertEqual(self.accept(version_section=True), [ACCEPTED])
+        self.assertEqual(self.cases(), (Case.make(BEFORE, after=AFTER, afters=[("torch>=2.15", OTHER)]),))
+        self.run_once(Case.make(BEFORE, after=AFTER), torch="2.13.0")
+        self.run_once(Case.make(BEFORE, after=OTHER), torch="2.15.1")
+        self.assertEqual(self.live(), [])
+
+    def test_section_that_applied_is_the_one_that_changes(self):
+        """A changed result under a torch that has a section changes the section, not the plain text."""
+        self.store(Case.make(BEFORE, after=AFTER, afters=[("torch>=2.15", OTHER)]))
+        self.run_once(Case.make(BEFORE, after="new"), torch="2.16.0")
+        self.assertEqual(self.live()[0].kind, "version section")
+        self.assertEqual(self.accept(), [ACCEPTED])
+        self.assertEqual(self.cases(), (Case.make(BEFORE, after=AFTER, afters=[("torch>=2.15", "new")]),))
+
+    def test_section_in_a_section(self):
+        """With a section the text of a later torch stands beside the one that applied."""
+        self.store(Case.make(BEFORE, after=AFTER, afters=[("torch>=2.15", OTHER)]))
+        self.run_once(Case.make(BEFORE, after="new"), torch="2.16.0")
+        self.assertEqual(self.accept(version_section=True), [ACCEPTED])
+        self.assertEqual(dict(self.cases()[0].afters), {"torch>=2.15": OTHER, "torch>=2.16": "new"})
+
+    def test_section_equal_to_the_plain_text_is_dropped(self):
+        """When the plain text becomes that of the section, or the other way round, the section goes."""
+        for torch in ("2.13.0", "2.15.0"):
+            with self.subTest(torch=torch):
+                self.store(Case.make(BEFORE, after=AFTER, afters=[("torch>=2.15", OTHER)]))
+                after = OTHER if torch == "2.13.0" else AFTER
+                self.run_once(Case.make(BEFORE, after=after), torch=torch)
+                self.assertEqual(self.accept(), [ACCEPTED])
+                self.assertEqual(self.cases(), (Case.make(BEFORE, after=after),))
+
+    def test_section_that_would_overlap_is_refused(self):
+        """A section that overlaps one that somebody wrote is refused, and the file stays."""
+        self.store(Case.make(BEFORE, after=AFTER, afters=[("torch<2.14", OTHER)]))
+        self.run_once(Case.make(BEFORE, after="new"), torch="2.13.0")
+        outcome, = accept(self.root, self.live(), version_section=True)
+        self.assertEqual(outcome.status, REFUSED)
+        self.assertIn("exactly one section for each torch", outcome.message)
+        self.assertEqual(self.cases()[0].afters, (("torch<2.14", OTHER),))
+
+    def test_two_torches_that_differ_need_sections(self):
+        """Two torches that disagree are refused plainly; with sections the lower one is the plain text."""
+        for stored in ([], [Case.make(BEFORE, after=AFTER)]):
+            with self.subTest(stored=stored):
+                self.store(*stored)
+                self.run_once(Case.make(BEFORE, after=OTHER), torch="2.13.0")
+                self.run_once(Case.make(BEFORE, after="new"), torch="2.15.0")
+                outcomes = accept(self.root, self.live())
+                self.assertEqual([outcome.status for outcome in outcomes], [REFUSED] * 2)
+                self.assertIn("torch 2.13, 2.15: these torches differ: accept them with --version-section",
+                              outcomes[0].message)
+                self.assertEqual(self.accept(version_section=True), [ACCEPTED] * 2)
+                expected = {"": OTHER, "torch>=2.15": "new"} if not stored else {
+                    "": AFTER, "torch>=2.13": OTHER, "torch>=2.15": "new"}
+                self.assertEqual({"": self.cases()[0].after, **dict(self.cases()[0].afters)}, expected)
+
+    def test_two_torches_that_agree_are_one_text(self):
+        """Two torches that give the same new text are accepted together, without a section."""
+        self.store(Case.make(BEFORE, after=AFTER))
+        self.run_once(Case.make(BEFORE, after=OTHER), Case.make("n", options="o=1", after="c"),
+                      torch="2.13.0")
+        self.run_once(Case.make(BEFORE, after=OTHER), Case.make("n", options="o=1", after="c"),
+                      torch="2.15.0")
+        self.assertEqual(sorted(self.accept()), [ACCEPTED] * 2 + [ALREADY] * 2)
+        self.assertEqual([case.afters for case in self.cases()], [(), ()])
+
+    def test_capture_that_differs_by_torch_becomes_a_second_case(self):
+        """With a section a changed graph before stands beside the old one, and each torch finds its own."""
+        old, new = Case.make(BEFORE, after=AFTER, title="t"), Case.make("b = x", after=OTHER, title="t")
+        self.store(old)
+        self.run_once(new, torch="2.15.0")
+        self.assertEqual(self.accept(version_section=True), [ACCEPTED])
+        self.assertEqual(len(self.cases()), 2)
+        self.run_once(old, torch="2.13.0")
+        self.run_once(new, torch="2.15.0")
+        self.assertEqual(self.live(), [])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,67 @@
+"""One stored case: its key, the section that applies, and the spelling of its parts."""
+
+import dataclasses
+import unittest
+
+from fxpect.errors import FxpectError
+from fxpect.fixtures.case import Case, canonical_text, case_key
+from fxpect.fixtures.format import digest
+
+BEFORE = 'def forward(self, x: "f32[2, 8]"):\n    relu: "f32[2, 8]" = torch.relu(x)\n    return (relu,)'
+AFTER = 'def forward(self, x: "f32[2, 8]"):\n    return (x,)'
+ONE = Case.make(BEFORE, inputs="x=f32[2, 8]", options="capture=dynamo", title="one", must=["not torch.cat"],
+                after=AFTER, afters=[("torch>=2.15", BEFORE)])
+
+
+class CaseTests(unittest.TestCase):
+
+    def test_key_depends_on_what_is_put_in_alone(self):
+        """Title, checks and result leave the key alone; graph before, inputs and options each change it."""
+        key = case_key(BEFORE, "x=f32[2, 8]", "a=1, b=2")
+
+        self.assertRegex(key, "^[0-9a-f]{10}$")
+        self.assertEqual(key, "c8ef270cf6")
+        self.assertEqual(key, case_key(BEFORE + "\n", " x=f32[2, 8]", "b=2,a=1"))
+        self.assertEqual(key,
+                         Case.make(BEFORE, inputs="x=f32[2, 8]", options="a=1, b=2", title="t", after="x",
+                                        must=["has a.b"]).key)
+        self.assertEqual(len({key, case_key(AFTER, "x=f32[2, 8]", "a=1, b=2"),
+                              case_key(BEFORE, "x=f32[2]", "a=1, b=2"),
+                              case_key(BEFORE, "x=f32[2, 8]", "a=1")}), 4)
+
+    def test_make_refuses_result_and_error_together(self):
+        """A case either ends in a graph or raises."""
+        with self.assertRaisesRegex(FxpectError, "after= or raises=, not both"):
+            Case.make("a", after="b", raises="c")
+
+    def test_expected_is_the_most_specific_section(self):
+        """The section that applies is the innermost one whose condition the torch meets."""
+        case = Case.make("a", after="base", afters=[("torch>=2.13", "new"), ("torch>=2.15,<2.16", "newest")])
+
+        found = [case.expected(version) for version in ("2.12.1", "2.13.0", "2.15.0a0+git1", "2.16")]
+
+        self.assertEqual(found, ["base", "new", "newest", "new"])
+
+    def test_section_that_repeats_what_holds_anyway_is_dropped(self):
+        """A section equal to its surrounding one goes, and another that becomes equal by that goes too."""
+        case = Case.make("a", after="x", afters=[("torch>=2.13", "y"), ("torch>=2.15", "y")])
+
+        self.assertEqual([name for name, _ in case.without_repeats().afters], ["torch>=2.13"])
+        self.assertEqual(case.with_text("", "y").afters, ())
+        self.assertEqual(case.with_text("torch>=2.13", "x").afters, (("torch>=2.15", "y"),))
+
+    def test_canonical_text_trims_and_keeps_the_rest(self):
+        """Line ends and blank borders are normalised; indentation and inner blank lines stay."""
+        self.assertEqual(canonical_text("\r\n\r\n  a  \r\n\r\n    b \r\n"), "  a\n\n    b")
+
+    def test_digest_tells_every_part(self):
+        """The digest changes with each part of a case, and is empty for none."""
+        others = [dataclasses.replace(ONE, **change) for change in (
+            {"title": "t"}, {"must": ()}, {"after": "z"}, {"afters": ()}, {"inputs": "y=1"}, {"options": ""},
+            {"before": "z"})]
+        self.assertEqual(len({digest(case) for case in [ONE, *others]}), 8)
+        self.assertEqual(digest(None), "")
+
+
+if __name__ == "__main__":
+    unittest.main()
