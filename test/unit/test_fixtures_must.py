@@ -35,7 +35,8 @@ class TargetsTests(unittest.TestCase):
     def test_reads_parameters_on_lines_of_their_own(self):
         """A method of a parameter is a method also where the parameters stand on lines of their own."""
         graph = ('@parameter("p", "lin.p")\ndef forward(\n    self,\n    p: "f32[8]",\n'
-                 '    x: "f32[8]" = torch.inf,\n    *rest,\n):\n    a: "f32[8]" = x.relu()\n    b = rest.sin()\n    return (a, p.cos())')
+                 '    x: "f32[8]" = torch.inf,\n    *rest,\n):\n'
+                 '    a: "f32[8]" = x.relu()\n    b = rest.sin()\n    return (a, p.cos())')
         self.assertEqual(targets_of(graph), (".relu", ".sin"))
 
     def test_reads_a_graph_without_types(self):
