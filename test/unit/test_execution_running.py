@@ -7,7 +7,6 @@ import random
 import sys
 import unittest
 
-import numpy
 import torch
 from torch import fx
 from torch._subclasses import FakeTensor
@@ -248,14 +247,14 @@ class RestoreTests(unittest.TestCase):
         import torch._inductor.config as inductor
 
         def state():
-            return (torch.get_rng_state().tolist(), random.getstate(), numpy.random.get_state()[1].tolist(),
-                    torch.is_grad_enabled(), torch.get_default_dtype(), torch.is_autocast_enabled("cpu"),
+            return (torch.get_rng_state().tolist(), random.getstate(), torch.is_grad_enabled(),
+                    torch.get_default_dtype(), torch.is_autocast_enabled("cpu"),
                     torch.get_autocast_dtype("cpu"), torch.are_deterministic_algorithms_enabled(),
                     inductor.permute_fusion, inductor.pre_grad_fusion_options, inductor.triton.cudagraphs,
                     dynamo.verbose)
 
         def messy(graph, fail):
-            torch.rand(3), random.random(), numpy.random.rand()
+            torch.rand(3), random.random()
             torch.set_grad_enabled(False)
             torch.set_default_dtype(torch.float64)
             torch.set_autocast_enabled("cpu", True)
@@ -273,7 +272,7 @@ class RestoreTests(unittest.TestCase):
         self.assertEqual(state(), before)
         self.assertEqual(done.leaks, (
             "grad mode", "default dtype", "deterministic mode", "torch random state", "python random state",
-            "cpu autocast", "numpy random state"))
+            "cpu autocast"))
         with self.assertRaises(PassCrash):
             run_pass(functools.partial(messy, fail=True), example())
         self.assertEqual(state(), before)

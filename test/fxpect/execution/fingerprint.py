@@ -14,7 +14,7 @@ from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 _MISSING = object()
-_PLAIN = (bool, int, str, torch.dtype, torch.device, torch.layout, torch.memory_format)
+_ATOMS = {type(None), bool, int, str, torch.dtype, torch.device, torch.layout, torch.memory_format}
 
 
 class Fingerprint:
@@ -41,32 +41,32 @@ class Fingerprint:
         return any(old.differs(_lookup(gm, target)) for target, old in self.attributes.items())
 
 
-def structure(gm: GraphModule) -> tuple[Any, ...]:
+def structure(gm: GraphModule) -> list[Any]:
     """Return op, target and arguments of every node in order, nodes by position, to compare with ==."""
     index = {node: i for i, node in enumerate(gm.graph.nodes)}
-    return tuple((node.op, node.target, _freeze(node.args, index), _freeze(node.kwargs, index))
-                 for node in gm.graph.nodes)
+    return [(node.op, node.target, _freeze(node.args, index), _freeze(node.kwargs, index)) for node in index]
 
 
 def _freeze(value: Any, index: dict[Node, int]) -> Any:
     """Return a stand-in that is equal only for equal arguments: 1, 1.0 and True differ, nan equals nan."""
-    if isinstance(value, Node):
-        return (Node, index.get(value, value.name))
+    kind = type(value)
+    if kind is Node:
+        return index.get(value) if value in index else (Node, value.name)
+    if kind in _ATOMS:
+        return (kind, value)
     if isinstance(value, (tuple, list)):
-        return (type(value).__name__, *(_freeze(item, index) for item in value))
+        return (kind, [_freeze(item, index) for item in value])
     if isinstance(value, dict):
-        return ("dict", *((key, _freeze(item, index)) for key, item in value.items()))
-    if isinstance(value, slice):
-        return ("slice", *(_freeze(item, index) for item in (value.start, value.stop, value.step)))
-    if value is None or isinstance(value, _PLAIN):
-        return (type(value), value)
-    if isinstance(value, float):
+        return [(key, _freeze(item, index)) for key, item in value.items()]
+    if kind is slice:
+        return (slice, [_freeze(item, index) for item in (value.start, value.stop, value.step)])
+    if kind is float:
         return (float, repr(value))
-    if isinstance(value, complex):
+    if kind is complex:
         return (complex, repr(value), math.copysign(1, value.real), math.copysign(1, value.imag))
     if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
         # A symbolic size must not be compared: that would add a guard.
-        return (type(value), str(value))
+        return (kind, str(value))
     return _Identity(value)
 
 

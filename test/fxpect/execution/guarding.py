@@ -18,9 +18,10 @@ _CONFIGS = ("torch._inductor.config", "torch._dynamo.config", "torch._functorch.
 def run_guarded(call: Callable[[], Result]) -> tuple[Result, tuple[str, ...]]:
     """Call and return its result, and the names of the settings it had changed; all are put back.
 
-    Restored, also when ``call`` raises: the generators of torch, Python and NumPy, grad mode, the default
-    dtype, autocast, deterministic mode, and the configuration of Inductor, dynamo and AOT autograd. Not
-    restored: an element changed inside a list or dict that already was in a configuration.
+    Restored, also when ``call`` raises: the generators of torch and Python, grad mode, the default dtype,
+    autocast, deterministic mode, and the configuration of Inductor, dynamo and AOT autograd. Not restored:
+    NumPy's global generator (reading it costs more than many a pass), and an element changed inside a list
+    or dict that already was in a configuration.
     """
     before = [(name, get(), put) for name, get, put in _settings()]
     old_configs = _plain_configs()
@@ -53,9 +54,6 @@ def _settings() -> list[tuple[str, Callable[[], Any], Callable[[Any], Any]]]:
         settings.append((f"{device} autocast", *_autocast(device)))
     if torch.cuda.is_initialized():
         settings.append(("cuda random state", torch.cuda.get_rng_state, torch.cuda.set_rng_state))
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        settings.append(("numpy random state", numpy.random.get_state, numpy.random.set_state))
     return settings
 
 
@@ -73,10 +71,6 @@ def _autocast(device: str) -> tuple[Callable[[], Any], Callable[[Any], None]]:
 def _same(old: Any, new: Any) -> bool:
     if isinstance(old, torch.Tensor):
         return torch.equal(old, new)
-    if isinstance(old, tuple) and any(hasattr(part, "tobytes") for part in old):
-        return len(old) == len(new) and all(map(_same, old, new))
-    if hasattr(old, "tobytes"):
-        return old.tobytes() == new.tobytes()
     return bool(old == new)
 
 
