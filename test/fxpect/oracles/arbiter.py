@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,22 +13,32 @@ from fxpect.oracles.observe import Key, observe
 from fxpect.oracles.rounding import CleanNode, CleanRun, ExactRun, NudgedRun, widen, widen_args
 
 SAMPLES = 6
-# How much further than rounding moves the graph itself its rewritten form may be from the truth.
+# How far from the truth the rewritten graph may be: times the error of the graph itself, times its movement
+# under a nudge, and units in the last place of the value.
+OWN_ERROR = 2.0
 MULTIPLE = 8.0
 MULTIPLE_WHERE_EXACT = 2.0
 ULPS = 4.0
+
+
+# What is wrong, and the elements where it is.
+Wrong = tuple[str, torch.Tensor]
 
 
 class Arbiter:
     """Judges values of the graph after a pass against what rounding does to the graph before it.
 
     The truth is a float64 run; the room for noise is how far the graph itself is from it, natively and in
-    ``SAMPLES`` runs whose inputs and rounded results are moved by one ulp. Built lazily: nothing runs until
-    two values differ. Cannot tell a real error that is smaller than a few times that room.
+    ``SAMPLES`` runs whose inputs and rounded results are moved by one ulp. An element outside that room is
+    still noise where nudging ``rewritten``, the graph after the pass, reaches the value expected (a rounded
+    number on its way into a floor or a comparison). Nothing runs until two values differ. Cannot tell a
+    real error that is smaller than a few times that room.
     """
 
-    def __init__(self, gm: torch.fx.GraphModule, args: Sequence[Any], *, seed: int = 0, grads: bool = False):
+    def __init__(self, gm: torch.fx.GraphModule, args: Sequence[Any], *, seed: int = 0, grads: bool = False,
+                 rewritten: torch.fx.GraphModule | None = None):
         self.gm, self.args, self.seed, self.grads = gm, list(args), seed, grads
+        self.rewritten = None if rewritten is None else Arbiter(rewritten, args, seed=seed, grads=grads)
 
     @functools.cached_property
     def clean(self) -> dict[torch.fx.Node, CleanNode]:
@@ -64,8 +74,12 @@ class Arbiter:
         clean, _ = self.clean, self.truth
         seen = [observe(self.gm, self.args, seed=self.seed, grads=self.grads,
                         interpreter=lambda gm, salt=salt: NudgedRun(gm, clean, salt))
-                for salt in range(1, SAMPLES + 1)]
+                for salt in range(2, SAMPLES + 2)]
         return [one.values() for one in seen if one.error is None and one.grad_error is None]
+
+    def samples_of(self, key: Key, like: torch.Tensor) -> list[torch.Tensor]:
+        """Return the nudged values under a key that have the form of ``like``."""
+        return [s[key].detach() for s in self.samples if _alike(s.get(key), like)]
 
     def judge(self, key: Key, before: torch.Tensor, after: torch.Tensor) -> Difference | None:
         """Return the difference between two tensors of equal form that rounding cannot explain, or None."""
@@ -74,12 +88,47 @@ class Arbiter:
         before, after = before.detach(), after.detach()
         if before.is_quantized or before.layout != torch.strided:
             return Difference("values", repr(before), repr(after))
-        samples = [s[key].detach() for s in self.samples if _alike(s.get(key), before)]
-        if not before.is_floating_point() and not before.is_complex():
-            return _whole_numbers(before, after, samples)
+        if before.is_floating_point() or before.is_complex():
+            wrong = self._real_numbers(key, before, after)
+        else:
+            wrong = self._whole_numbers(key, before, after)
+        return next((element_difference(kind, where, before, after) for kind, where in wrong
+                     if bool(where.any())), None)
+
+    def _whole_numbers(self, key: Key, before: torch.Tensor, after: torch.Tensor) -> Iterator[Wrong]:
+        """Integers and booleans must be equal, but where rounding alone already changes them."""
+        family = torch.stack([t.to(torch.int64) for t in (before, *self.samples_of(key, before))])
+        low, high = family.amin(0), family.amax(0)
+        width, value = high - low, after.to(torch.int64)
+        wrong = (before != after) & ((width == 0) | (value < low - width) | (value > high + width))
+        if bool(wrong.any()) and self.rewritten is not None:
+            for sample in self.rewritten.samples_of(key, before):
+                wrong &= sample != before
+        yield "values", wrong
+
+    def _real_numbers(self, key: Key, before: torch.Tensor, after: torch.Tensor) -> Iterator[Wrong]:
+        """NaN and infinities must stay where they are, finite numbers within the room; then signs of zeros."""
+        samples = self.samples_of(key, before)
         truth = self.truth.get(key)
         truth = truth.detach() if _alike(truth, before) else widen(before)
-        return _real_numbers(before, after, truth, samples, self._exact(key))
+        kind_before, kind_after = _kind(before), _kind(after)
+        settled = torch.ones_like(kind_before, dtype=torch.bool)
+        for sample in samples:
+            settled &= _kind(sample) == kind_before
+        moved = settled & (kind_before != kind_after)
+        room = _room(before, truth, samples, MULTIPLE_WHERE_EXACT if self._exact(key) else MULTIPLE)
+        centre = torch.where(torch.isfinite(truth), truth, widen(before))
+        far = (kind_before == 0) & (kind_after == 0) & ((widen(after) - centre).abs() > room)
+        if bool((moved | far).any()) and self.rewritten is not None:
+            for sample in self.rewritten.samples_of(key, before):
+                reached = (_kind(sample) == kind_before) & ((kind_before != 0) | ((widen(sample) - centre).abs() <= room))
+                moved, far = moved & ~reached, far & ~reached
+        yield "nan", moved & ((kind_before == 3) | (kind_after == 3))
+        yield "inf", moved & (kind_after != 0)
+        yield "overflow", moved
+        yield "values", far
+        if not before.is_complex():
+            yield "signed-zero", _zero_signs(before, after, truth, samples)
 
     def _exact(self, key: Key) -> bool:
         output = self.gm.graph.output_node()
@@ -90,15 +139,6 @@ def _alike(value: Any, like: torch.Tensor) -> bool:
     return isinstance(value, torch.Tensor) and value.shape == like.shape
 
 
-def _whole_numbers(before: torch.Tensor, after: torch.Tensor, samples: list[torch.Tensor]) -> Difference | None:
-    """Integers and booleans must be equal, but where rounding alone already changes them."""
-    family = torch.stack([t.to(torch.int64) for t in (before, *samples)])
-    low, high = family.amin(0), family.amax(0)
-    width, value = high - low, after.to(torch.int64)
-    wrong = (before != after) & ((width == 0) | (value < low - width) | (value > high + width))
-    return element_difference("values", wrong, before, after) if bool(wrong.any()) else None
-
-
 def _kind(tensor: torch.Tensor) -> torch.Tensor:
     """Return 0 where finite, 1 where +inf (or a complex inf), 2 where -inf, 3 where NaN."""
     kind = torch.isinf(tensor).to(torch.int8)
@@ -107,40 +147,25 @@ def _kind(tensor: torch.Tensor) -> torch.Tensor:
     return torch.where(torch.isnan(tensor), 3, kind)
 
 
-def _real_numbers(before: torch.Tensor, after: torch.Tensor, truth: torch.Tensor, samples: list[torch.Tensor],
-                  exact: bool) -> Difference | None:
-    kind_before, kind_after = _kind(before), _kind(after)
-    settled = torch.ones_like(kind_before, dtype=torch.bool)
-    for sample in samples:
-        settled &= _kind(sample) == kind_before
-    moved = settled & (kind_before != kind_after)
-    for name, where in (("nan", moved & ((kind_before == 3) | (kind_after == 3))),
-                        ("inf", moved & (kind_after != 0)), ("overflow", moved)):
-        if bool(where.any()):
-            return element_difference(name, where, before, after)
+def _room(before: torch.Tensor, truth: torch.Tensor, samples: list[torch.Tensor], multiple: float) -> torch.Tensor:
+    """Return how far from the truth each element may be; infinite where a nudge makes it NaN or infinite."""
     wide = widen(before)
     truth = torch.where(torch.isfinite(truth), truth, wide)
-    room = (wide - truth).abs()
+    moved = torch.zeros_like(truth, dtype=torch.float64)
     for sample in samples:
-        far = (widen(sample) - truth).abs()
-        room = torch.maximum(room, torch.where(far.isnan(), torch.inf, far))
+        far = (widen(sample) - wide).abs()
+        moved = torch.maximum(moved, torch.where(far.isnan(), torch.inf, far))
     info = torch.finfo(before.dtype)
-    room = room * (MULTIPLE_WHERE_EXACT if exact else MULTIPLE) + ULPS * (info.eps * truth.abs() + info.smallest_normal * info.eps)
-    wrong = (kind_before == 0) & (kind_after == 0) & ((widen(after) - truth).abs() > room)
-    if bool(wrong.any()):
-        return element_difference("values", wrong, before, after)
-    return None if before.is_complex() else _zero_signs(before, after, truth, samples)
+    return OWN_ERROR * (wide - truth).abs() + multiple * moved + ULPS * (info.eps * truth.abs() + info.smallest_normal * info.eps)
 
 
 def _zero_signs(before: torch.Tensor, after: torch.Tensor, truth: torch.Tensor,
-                samples: list[torch.Tensor]) -> Difference | None:
-    """A zero must keep its sign where everything else is equal and the truth is a zero of that sign."""
+                samples: list[torch.Tensor]) -> torch.Tensor:
+    """Mark zeros of another sign where everything else is equal and the truth is a zero of the first sign."""
     sign = torch.signbit(before)
     wrong = (before == 0) & (after == 0) & (sign != torch.signbit(after)) & (truth == 0)
     wrong &= torch.signbit(truth) == sign
     for sample in samples:
         wrong &= (sample == 0) & (torch.signbit(sample) == sign)
     same = (before == after) | (before.isnan() & after.isnan())
-    if bool(wrong.any()) and bool(same.all()):
-        return element_difference("signed-zero", wrong, before, after)
-    return None
+    return wrong & same.all()

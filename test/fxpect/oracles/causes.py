@@ -22,8 +22,17 @@ def first_words(text: str) -> str:
 def raising_function(error: BaseException) -> str:
     """Return the name of the innermost function that is not machinery of torch.fx or of this library."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not _MACHINERY.search(frame.filename.replace("\\", "/"))]
+    own = [frame for frame in frames if not _MACHINERY.search(frame.filename.replace("\\", "/"))
+           and frame.name not in ("<genexpr>", "<listcomp>", "<dictcomp>", "<setcomp>", "<lambda>")]
     return (own or frames)[-1].name.strip("<>") if frames else "unknown"
+
+
+def root_of(error: BaseException) -> BaseException:
+    """Return what an exception was first raised for, through ``raise ... from``."""
+    seen = [error]
+    while (deeper := seen[-1].__cause__) is not None and deeper not in seen:
+        seen.append(deeper)
+    return seen[-1]
 
 
 def crash_cause(what: str, error: BaseException, function: str | None = None) -> str:

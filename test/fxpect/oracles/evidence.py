@@ -11,7 +11,9 @@ import torch
 from fxpect.errors import CheckFailure
 from fxpect.oracles.arbiter import Arbiter
 from fxpect.oracles.causes import crash_cause
+from fxpect.oracles.difference import form_difference, same_bits
 from fxpect.oracles.observe import Observation, observe
+from fxpect.oracles.randomness import random_outputs
 from fxpect.oracles.state import state_of
 from fxpect.oracles.tracing import TracingRun
 
@@ -49,7 +51,7 @@ class Evidence:
             runs.append(TracingRun(gm))
             return runs[-1]
 
-        seen = observe(self.after, self.args, seed=self.seed, interpreter=make)
+        seen = observe(self.after, self.args, seed=self.seed, grads=self.grads, backward=False, interpreter=make)
         seen.trace, seen.stopped_at = runs[0].trace, runs[0].current
         return seen
 
@@ -63,6 +65,19 @@ class Evidence:
         """The module's tensors after the pass, as they are before a run."""
         return state_of(self.after)
 
+    @functools.cached_property
+    def changed_attributes(self) -> set[str]:
+        """Paths of the module's tensors that the pass changed, added or took away."""
+        old, new = self.state_before, self.state_after
+        return (old.keys() ^ new.keys()) | {
+            path for path in old.keys() & new.keys()
+            if form_difference(old[path], new[path]) is not None or not same_bits(old[path], new[path])}
+
+    @functools.cached_property
+    def random_outputs(self) -> set[int]:
+        """The flat outputs of the graph before the pass that depend on random numbers."""
+        return random_outputs(self)
+
     @property
     def actual(self) -> Observation:
         """The run that the after graph is judged by: its code, or node by node where the code does not run."""
@@ -71,7 +86,7 @@ class Evidence:
     @functools.cached_property
     def arbiter(self) -> Arbiter:
         """Tells wrong numbers from rounded ones; costs nothing until it is asked."""
-        return Arbiter(self.before, self.args, seed=self.seed, grads=self.grads)
+        return Arbiter(self.before, self.args, seed=self.seed, grads=self.grads, rewritten=self.after)
 
     def output_name(self, index: int, *, before: bool = False) -> str | None:
         """Return the name of the node that gives one flat output."""

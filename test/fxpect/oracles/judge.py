@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -12,15 +11,18 @@ import torch
 from fxpect.errors import CheckFailure, FxpectError, PassCrash
 from fxpect.examples import Example
 from fxpect.execution import Execution, run_pass
-from fxpect.oracles.causes import crash_cause, in_one_line
+from fxpect.oracles.causes import crash_cause, in_one_line, root_of
 from fxpect.oracles.effects import find_effects
 from fxpect.oracles.evidence import ERROR, NOTE, Evidence, stamped
 from fxpect.oracles.honesty import find_honesty
 from fxpect.oracles.metadata import find_metadata
 from fxpect.oracles.numerics import find_numerics
+from fxpect.oracles.generality import find_generality, find_raw_symbols
 from fxpect.oracles.gradients import find_gradients
 from fxpect.oracles.observe import Observation
-from fxpect.oracles.shapes import kept_shapes
+from fxpect.oracles.shapes import Assumptions, kept_shapes
+from fxpect.oracles.serialization import find_serialization
+from fxpect.oracles.stability import find_stability
 from fxpect.oracles.state import state_of
 from fxpect.oracles.structure import find_disagreement, find_structure
 from fxpect.oracles.tracing import undetermined
@@ -88,7 +90,7 @@ def judge(pass_: Any, example: Example, *, oracles: Iterable[str] | None = None,
         raise FxpectError(f"expected oracles among {', '.join(ORACLES)}; got {', '.join(map(repr, unknown))}")
     result = Result(None)
     collector = _Collector(result, severity or {}, first)
-    with kept_shapes(example.graph_module):
+    with kept_shapes(example.graph_module) as assumed:
         try:
             result.execution = run_pass(pass_, example)
         except PassCrash as crash:
@@ -97,7 +99,7 @@ def judge(pass_: Any, example: Example, *, oracles: Iterable[str] | None = None,
             if result.discarded is None:
                 collector.take([_labelled(crash)])
             return result
-        _Judge(result, collector, asked, pass_, example).ask(device, seed, grads)
+        _Judge(result, collector, asked, pass_, assumed).ask(device, seed, grads)
     return result
 
 
@@ -140,7 +142,7 @@ class _Judge:
     collector: _Collector
     asked: tuple[str, ...]
     pass_: Any
-    example: Example
+    assumed: Assumptions | None
 
     def ask(self, device: Any, seed: int, grads: bool | None) -> None:
         """Ask every oracle; leaves the answers in the result."""
@@ -150,7 +152,11 @@ class _Judge:
             if "honesty" in self.asked:
                 self.collector.take(find_honesty(execution))
             if execution.changed:
+                learned = self.assumed.learned() if self.assumed is not None else None
                 self._ask_of_graph(execution, example, device, seed, grads)
+                self._ask_on_request(execution, example, learned)
+            elif "stability" in self.asked:
+                self.collector.take(find_stability(self.pass_, execution))
         except _Stop:
             pass
         self._doubt()
@@ -167,12 +173,29 @@ class _Judge:
             return
         if "structure" in self.asked:
             self.collector.take(find_structure(evidence))
-        self.collector.take(find_disagreement(evidence))
+        if evidence.ran.error is not None or "structure" in self.asked:
+            self.collector.take(find_disagreement(evidence))
         if evidence.actual.error is not None:
             return
         for name, find in _FINDERS.items():
             if name in self.asked:
                 self.collector.take(find(evidence))
+
+    def _ask_on_request(self, execution: Execution, example: Example, learned: tuple[str, str] | None) -> None:
+        evidence = self.result.evidence
+        if evidence is None or self.result.discarded is not None:
+            return
+        if self.assumed is not None:
+            self.collector.take(find_raw_symbols(evidence))
+        if evidence.actual.error is not None:
+            return
+        if "generality" in self.asked:
+            known = {failure.cause for failure in self.result.failures}
+            self.collector.take(find_generality(evidence, example, learned, known))
+        if "stability" in self.asked:
+            self.collector.take(find_stability(self.pass_, execution))
+        if "serialization" in self.asked:
+            self.collector.take(find_serialization(execution, evidence))
 
     def _doubt(self) -> None:
         """Discard the example when its own graph does not compute the same thing twice."""
@@ -219,9 +242,5 @@ def _does_not_run(evidence: Evidence) -> str | None:
 def _labelled(crash: PassCrash) -> PassCrash:
     """Give the crash of a pass the label of its kind."""
     error = crash.__cause__
-    if isinstance(error, BaseException):
-        found = re.search(r" in (\S+?):", crash.cause or "")
-        crash.cause = crash_cause("pass", error, found.group(1) if found else None)
-    else:
-        crash.cause = f"crash:pass:{crash.cause}"
+    crash.cause = crash_cause("pass", root_of(error)) if error is not None else f"crash:pass:{crash.cause}"
     return stamped(crash, ERROR)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -55,21 +56,26 @@ class Observation:
 
     def values(self) -> dict[Key, Any]:
         """Return every value a caller could see, by ("output", i), ("input", i), ("state", path), ("grad", k)."""
-        seen: dict[Key, Any] = {("output", i): leaf for i, leaf in enumerate(self.leaves)}
+        seen: dict[Key, Any] = {("output", i): as_tensor(leaf) for i, leaf in enumerate(self.leaves)}
         seen.update((("input", i), arg) for i, arg in enumerate(self.args))
         seen.update((("state", path), tensor) for path, tensor in self.state.items())
         seen.update((("grad", key), grad) for key, grad in (self.grads or {}).items())
         return seen
 
 
+def as_tensor(leaf: Any) -> Any:
+    """Return a Python float as a float64 tensor, to be judged like one; anything else as it is."""
+    return torch.tensor(leaf, dtype=torch.float64) if type(leaf) is float else leaf
+
+
 def observe(gm: torch.fx.GraphModule, args: Sequence[Any], *, seed: int = 0, grads: bool = False,
-            interpreter: Callable[[torch.fx.GraphModule], torch.fx.Interpreter] | bool = False,
-            copies: Callable[[Sequence[Any]], list[Any]] = copy_args) -> Observation:
+            interpreter: Callable[[torch.fx.GraphModule], Any] | bool = False,
+            copies: Callable[[Sequence[Any]], list[Any]] = copy_args, backward: bool = True) -> Observation:
     """Run ``gm`` on copies of ``args`` and return what a caller could see.
 
     The arguments, the module's tensors and the global generator are as before when this returns.
-    ``grads`` also runs a backward from fixed weights; ``interpreter`` runs the graph node by node, with
-    ``torch.fx.Interpreter`` or the one that the given function makes; ``copies`` makes the copies of the
+    ``grads`` runs with autograd on, and a backward from fixed weights (``backward=False``: not); ``interpreter`` runs the graph node by node, with
+    ``torch.fx.Interpreter`` or with what the given function makes, which has its ``run``; ``copies`` makes the copies of the
     arguments and of the module's tensors. An exception is kept, not raised.
     """
     seen = Observation(initial=list(args))
@@ -77,7 +83,7 @@ def observe(gm: torch.fx.GraphModule, args: Sequence[Any], *, seed: int = 0, gra
     with borrowed_state(gm, copies) as state, seeded(seed) as fresh, torch.set_grad_enabled(grads):
         seen.args = copies(args)
         try:
-            seen.outputs = make(gm).run(*seen.args) if make else gm(*seen.args)
+            seen.outputs = make(gm).run(*seen.args) if make else gm.forward(*seen.args)
         except Exception as error:
             seen.error = error
             return seen
@@ -85,7 +91,7 @@ def observe(gm: torch.fx.GraphModule, args: Sequence[Any], *, seed: int = 0, gra
         seen.state = state
         seen.rng = torch.default_generator.get_state()
         seen.drew = not torch.equal(seen.rng, fresh)
-        if grads:
+        if grads and backward:
             seen.grads = _gradients(seen)
     return seen
 
@@ -102,7 +108,8 @@ def seeded(seed: int) -> Iterator[torch.Tensor]:
         generator.set_state(saved)
 
 
-def weights(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+@functools.lru_cache(maxsize=256)
+def weights(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Return the fixed cotangent of an output: quarters in [-1.5, 1.5], exact in every float dtype."""
     count = 1
     for size in shape:
@@ -123,7 +130,7 @@ def _gradients(seen: Observation) -> dict[Key, torch.Tensor | None]:
     if not ends or not wanted:
         return dict.fromkeys(wanted)
     try:
-        starts = [weights(end.shape, end.dtype, end.device) for end in ends]
+        starts = [weights(tuple(end.shape), end.dtype, end.device) for end in ends]
         found = torch.autograd.grad(ends, list(wanted.values()), starts, allow_unused=True)
     except Exception as error:
         seen.grad_error = error

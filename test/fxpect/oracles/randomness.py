@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 from fxpect.oracles.observe import observe
 from fxpect.oracles.rounding import CleanRun, base_name
@@ -36,6 +37,21 @@ def live(graph: torch.fx.Graph) -> set[torch.fx.Node]:
             found.add(node)
             stack.extend(node.all_input_nodes)
     return found
+
+
+def random_outputs(evidence: Evidence) -> set[int]:
+    """Return the flat outputs of the graph before the pass that depend on a draw."""
+    touched: set[torch.fx.Node] = set()
+    clean = evidence.arbiter.clean
+    for node in evidence.before.graph.nodes:
+        if node not in clean:
+            continue
+        if clean[node].generator is not None or any(arg in touched for arg in node.all_input_nodes):
+            touched.add(node)
+            if clean[node].inplace:
+                touched.update(node.all_input_nodes)
+    leaves = pytree.tree_leaves(evidence.before.graph.output_node().args[0])
+    return {i for i, leaf in enumerate(leaves) if leaf in touched}
 
 
 def compare_draws(evidence: Evidence) -> tuple[str, str, str | None]:

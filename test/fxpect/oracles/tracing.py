@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
 from fxpect.oracles.difference import form_difference
@@ -13,35 +15,52 @@ from fxpect.oracles.observe import Trace, observe
 if TYPE_CHECKING:
     from fxpect.oracles.evidence import Evidence
 
-class TracingRun(torch.fx.Interpreter):
-    """An interpreter that keeps the form of every node's tensors, and fills uninitialised memory.
+class TracingRun:
+    """Runs a graph as ``fx.Interpreter`` does, keeps the form of every node's tensors, fills uninitialised memory.
 
     A graph that reads what ``empty`` left behind then gives something else than its generated code.
-    ``poison`` is the number it is filled with.
+    ``poison`` is the number it is filled with. A loop of its own: it runs for every example that is judged.
     """
 
     def __init__(self, gm: torch.fx.GraphModule, poison: int = 113):
-        super().__init__(gm)
-        self.extra_traceback = False
-        self.poison = poison
-        self.trace: dict[str, list[Trace] | None] = {}
+        self.module, self.poison = gm, poison
+        self.trace: dict[str, list[Trace]] = {}
         self.current: torch.fx.Node | None = None
 
-    def run_node(self, node: torch.fx.Node) -> Any:
-        """Run one node and keep the form of what it gave."""
-        self.current = node
-        sizes = _sizes(self, node) if _resizes(node) else {}
-        result = super().run_node(node)
-        if node.op == "output":
-            return result
-        if isinstance(result, torch.Tensor):
-            self.trace[node.name] = [_form(result)]
-        elif isinstance(result, (tuple, list)):
-            leaves = pytree.tree_leaves(result)
-            self.trace[node.name] = [_form(leaf) for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    def run(self, *args: Any) -> Any:
+        """Run the graph and return its output; ``current`` is the node it stopped at when something raises."""
+        env: dict[torch.fx.Node, Any] = {}
+        waiting = iter(args)
+        for node in self.module.graph.nodes:
+            self.current = node
+            if node.op == "placeholder":
+                value = next(waiting, *node.args)
+            else:
+                given, named = map_arg((node.args, node.kwargs), env.__getitem__)
+                if node.op == "output":
+                    return _plain(given[0])
+                value = self._call(node, given, named)
+            env[node] = value
+            if isinstance(value, torch.Tensor):
+                self.trace[node.name] = [_form(value)]
+            elif isinstance(value, (tuple, list)):
+                leaves = pytree.tree_leaves(value)
+                self.trace[node.name] = [_form(leaf) for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        raise RuntimeError("the graph has no output node")
+
+    def _call(self, node: torch.fx.Node, args: tuple, kwargs: dict[str, Any]) -> Any:
+        if node.op == "get_attr":
+            return functools.reduce(getattr, node.target.split("."), self.module)
+        sizes = _sizes((args, kwargs)) if _resizes(node) else {}
+        if node.op == "call_function":
+            value = node.target(*args, **kwargs)
+        elif node.op == "call_method":
+            value = getattr(args[0], node.target)(*args[1:], **kwargs)
+        else:
+            value = self.module.get_submodule(node.target)(*args, **kwargs)
         if leaves_memory_unset(node):
-            poison(result, self.poison, sizes)
-        return result
+            poison(value, self.poison, sizes)
+        return value
 
 
 def leaves_memory_unset(node: torch.fx.Node) -> bool:
@@ -62,6 +81,16 @@ def poison(result: Any, number: int, sizes: dict[int, int] | None = None) -> Non
             fresh.fill_(number % 2 == 0 if leaf.dtype == torch.bool else number)
 
 
+def _plain(value: Any) -> Any:
+    """Return an output with the lists and dicts that generated code makes, not the graph's immutable ones."""
+    if isinstance(value, tuple):
+        items = [_plain(item) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return {key: _plain(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
 def _name(node: torch.fx.Node) -> str:
     return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
 
@@ -70,9 +99,8 @@ def _resizes(node: torch.fx.Node) -> bool:
     return "resize" in _name(node)
 
 
-def _sizes(run: torch.fx.Interpreter, node: torch.fx.Node) -> dict[int, int]:
-    values = [run.env[arg] for arg in node.all_input_nodes]
-    return {id(value): value.numel() for value in values if isinstance(value, torch.Tensor)}
+def _sizes(operands: Any) -> dict[int, int]:
+    return {id(leaf): leaf.numel() for leaf in pytree.tree_leaves(operands) if isinstance(leaf, torch.Tensor)}
 
 
 def _form(tensor: torch.Tensor) -> Trace:
