@@ -51,11 +51,12 @@ def pass_execution_and_save(func: Any, gm: GraphModule, inp: Any, msg: str,
     ``<directory or .fxpect/runs/<test or script>>/NNN_<msg>``; it holds ``before.fx``, ``after.fx``,
     ``diff.txt`` and, written last, ``run.json``.
 
-    First ``torch.fx.passes.shape_prop.ShapeProp.propagate`` is called once, on fake tensors, so that ``inp``,
-    the buffers of ``gm`` and the random state stay as they are. A bare tensor is one input; missing leading
-    inputs are the lifted state of an exported graph. Then the pass runs, what it returns is honoured (``gm``
-    becomes the module or graph that it returned), nodes used before they are defined are moved (``moved``
-    says which), the graph is linted and compiled.
+    First ``torch.fx.passes.shape_prop.ShapeProp.propagate`` (a test may replace it there, or as
+    ``fxpect.execution.ShapeProp.propagate``) is called once, on fake tensors, so that ``inp``, the buffers of
+    ``gm`` and the random state stay as they are; a graph whose shapes depend on data is then run on copies of
+    everything. A bare tensor is one input; missing leading inputs are the lifted state of an exported graph.
+    Then the pass runs, what it returns is honoured (``gm`` becomes the module or graph that it returned),
+    nodes used before they are defined are moved (``moved`` says which), the graph is linted and compiled.
 
     Raises what the pass raises, unwrapped, and ``CheckFailure`` when its result has a cycle, does not lint or
     does not compile. Either way the files are there, and ``gm`` is what it was before the call, in a Graph of

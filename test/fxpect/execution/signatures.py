@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import functools
+import importlib
 import inspect
 import re
 from collections.abc import Sequence
@@ -41,13 +42,17 @@ def members(cls: type) -> set[str]:
 
 def read(fn: Any) -> inspect.Signature | None:
     """Return the signature, without ``self``, or None for a builtin that has none."""
+    if isinstance(fn, Unbound):
+        signature = read(fn.cls.__call__)
+        return signature and signature.replace(parameters=list(signature.parameters.values())[1:])
     try:
-        if isinstance(fn, Unbound):
-            signature = inspect.signature(fn.cls.__call__)
-            return signature.replace(parameters=list(signature.parameters.values())[1:])
         return inspect.signature(fn)
     except (TypeError, ValueError):
         return None
+    except NameError:
+        # Python 3.14 looks annotations up here; one imported for type checkers alone is not there.
+        formats = importlib.import_module("annotationlib").Format
+        return inspect.signature(fn, **{"annotation_format": formats.STRING})
 
 
 def _positional(signature: inspect.Signature) -> list[inspect.Parameter]:
@@ -139,7 +144,8 @@ def _inherited(fn: Any) -> str | None:
         return None
     for base in cls.__mro__:
         call = vars(base).get("__call__")
-        parameters = _positional(inspect.signature(call))[1:] if inspect.isfunction(call) else []
+        signature = read(call) if inspect.isfunction(call) else None
+        parameters = _positional(signature)[1:] if signature else []
         kind = annotated(parameters[0], call) if parameters else None
         if kind:
             return kind
