@@ -58,7 +58,7 @@ def _pinned_config() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what a capture raises from being printed too: logs, partial graphs, advice to torch's own users."""
+    """Keep what a capture raises from being printed too: logs, partial graphs, advice about torch itself."""
     logs = [logging.getLogger(name) for name in ("torch._guards", "torch.fx.experimental.symbolic_shapes")]
     levels = [log.level for log in logs]
     try:

@@ -161,7 +161,8 @@ def _parse_size(name: object) -> ast.expr:
 
 
 def _names(tree: ast.expr) -> list[str]:
-    return [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    return [node.id for node in sorted(found, key=lambda node: node.col_offset)]
 
 
 def _evaluate(node: ast.expr, sizes: Mapping[str, Any] | None) -> Any:

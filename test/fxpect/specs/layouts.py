@@ -83,7 +83,7 @@ def lay_out(values: torch.Tensor, layout: str | tuple[int, ...] | None,
 def layout_of(tensor: torch.Tensor) -> str | tuple[int, ...] | None:
     """Return the layout that gives ``tensor`` its strides, by name where there is one."""
     shape, strides = tuple(tensor.shape), tuple(tensor.stride())
-    if tensor.is_contiguous():
+    if strides == torch.empty(shape, device="meta").stride():
         return "offset" if tensor.storage_offset() else None
     for layout in LAYOUTS[:-1]:
         try:
