@@ -31,15 +31,44 @@ class TypeWriter:
 
     def __init__(self, symbols: SymbolNames):
         self.symbols = symbols
-        self._shapes: dict[Any, str] = {}
+        self._known: dict[Any, str] = {}
 
     def text(self, value: Any, is_input: bool = False) -> str | None:
         """Return the annotation of a value, None for what has no type to show.
 
         ``is_input`` adds what later values inherit: whether a gradient is required, and whether it is a Parameter.
         """
+        if type(value) is FakeTensor:
+            if value._has_symbolic_sizes_strides:
+                found = self._symbolic_tensor(value)
+            else:
+                key = (value.shape, value.dtype, value.fake_device)
+                found = self._known.get(key)
+                if found is None or not value.is_contiguous():
+                    found = self._static_tensor(value, key)
+            return _with_flags(found, value) if is_input else found
+        return self._any(value, is_input)
+
+    def _static_tensor(self, value: torch.Tensor, key: Any) -> str:
+        found = self._spell(value)
+        if value.layout is torch.strided and value.is_contiguous():
+            self._known[key] = found
+        return found
+
+    def _symbolic_tensor(self, value: torch.Tensor) -> str:
+        """Return the annotation of a tensor with symbolic sizes; the same size objects give the same text."""
+        if value.layout is not torch.strided:
+            return self._spell(value)
+        key = (value.dtype, value.fake_device, *[size if type(size) is int else size.node for size in value.shape],
+               *[step if type(step) is int else step.node for step in value.stride()])
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self._spell(value)
+        return found
+
+    def _any(self, value: Any, is_input: bool) -> str | None:
         if isinstance(value, torch.Tensor):
-            return self._tensor(value, is_input)
+            return _with_flags(self._spell(value), value) if is_input else self._spell(value)
         if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
             return f"{type(value).__name__}({self.symbols.text(value)})"
         if isinstance(value, (tuple, list)):
@@ -47,40 +76,19 @@ class TypeWriter:
             if isinstance(value, list):
                 return f"[{', '.join(items)}]"
             return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
-        if type(value) in (int, float, bool, str):
-            return repr(value) if type(value) is not str else None
-        return None
+        return repr(value) if type(value) in (int, float, bool) else None
 
-    def _tensor(self, value: torch.Tensor, is_input: bool) -> str:
-        device = value.fake_device if type(value) is FakeTensor else value.device
-        strided = value.layout is torch.strided
-        key = (value.dtype, value.shape, value.stride() if strided else value.layout, device, is_input and
-               (value.requires_grad, isinstance(value, torch.nn.Parameter)))
-        try:
-            found = self._shapes.get(key)
-        except TypeError:
-            key, found = None, None
-        if found is None:
-            found = self._spell(value, device, strided, is_input)
-            if key is not None:
-                self._shapes[key] = found
-        return found
-
-    def _spell(self, value: torch.Tensor, device: torch.device, strided: bool, is_input: bool) -> str:
+    def _spell(self, value: torch.Tensor) -> str:
         sizes = [self._size(size) for size in value.shape]
         extras = []
-        if strided:
+        if value.layout is torch.strided:
             strides = [self._size(size) for size in value.stride()]
             if not self._contiguous(value, sizes, strides):
                 extras.append(f"stride=({', '.join(strides)}{',' if len(strides) == 1 else ''})")
         else:
             extras.append(f"layout={value.layout}")
-        if device.type != "cpu":
-            extras.append(f"device='{device}'")
-        if is_input and isinstance(value, torch.nn.Parameter):
-            extras.append("parameter=True" if value.requires_grad else "parameter=True, requires_grad=False")
-        elif is_input and value.requires_grad:
-            extras.append("requires_grad=True")
+        if value.device.type != "cpu":
+            extras.append(f"device='{value.device}'")
         name = DTYPE_NAMES.get(value.dtype, str(value.dtype))
         return f"{name}[{', '.join(sizes)}]" + (f"({', '.join(extras)})" if extras else "")
 
@@ -104,6 +112,18 @@ class TypeWriter:
                 return False
             expected = expected * size
         return True
+
+
+def _with_flags(text: str, value: torch.Tensor) -> str:
+    """Add to the type of an input what no later node could tell: that it is a Parameter, that it needs a gradient."""
+    needs = value.requires_grad
+    if isinstance(value, torch.nn.Parameter):
+        flags = "parameter=True" if needs else "parameter=True, requires_grad=False"
+    elif needs:
+        flags = "requires_grad=True"
+    else:
+        return text
+    return f"{text[:-1]}, {flags})" if text[-1] == ")" else f"{text}({flags})"
 
 
 class TypeReader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import keyword
 import re
@@ -48,7 +49,7 @@ def used_attributes(module: Any, body: list[Node]) -> dict[str, tuple[str, str, 
     return found
 
 
-def declare(module: Any, attributes: dict[str, tuple[str, str, Any]], writer: Any, symbols: Any,
+def declare(attributes: dict[str, tuple[str, str, Any]], type_text: Callable[..., str | None],
             constant: Callable[[Any], str]) -> tuple[list[str], list[tuple[str, GraphModule]]]:
     """Return the declaration lines, and the nested graphs with their names."""
     lines: list[str] = []
@@ -60,7 +61,7 @@ def declare(module: Any, attributes: dict[str, tuple[str, str, Any]], writer: An
         elif isinstance(value, (torch.Tensor, torch.nn.Module)) and id(value) in first:
             lines.append(f"{text} = {first[id(value)]}")
         elif isinstance(value, torch.Tensor):
-            lines.append(f'{text}: "{writer.text(value, True)}"{_contents(value, constant)}')
+            lines.append(f'{text}: "{type_text(value, True)}"{_contents(value, constant)}')
         elif isinstance(value, torch.nn.Module):
             lines.append(f"{text} = {_constructor(value, constant)}")
         else:
@@ -84,7 +85,7 @@ def _constructor(module: torch.nn.Module, constant: Callable[[Any], str]) -> str
     if _MODULES.get(kind.__name__) is not kind:
         return f'opaque("{kind.__module__}.{kind.__qualname__}")'
     arguments = []
-    for name, parameter in inspect.signature(kind.__init__).parameters.items():
+    for name, parameter in _parameters(kind):
         if name in ("self", "device", "dtype", "args", "kwargs") or parameter.kind is parameter.VAR_KEYWORD:
             continue
         if not hasattr(module, name):
@@ -100,6 +101,11 @@ def _constructor(module: torch.nn.Module, constant: Callable[[Any], str]) -> str
     if len(dtypes) == 1 and dtypes != {torch.float32}:
         arguments.append(f"dtype={dtypes.pop()}")
     return f"torch.nn.{kind.__name__}({', '.join(arguments)})" + ("" if module.training else ".eval()")
+
+
+@functools.lru_cache(maxsize=None)
+def _parameters(kind: type) -> list[tuple[str, inspect.Parameter]]:
+    return list(inspect.signature(kind.__init__).parameters.items())
 
 
 def _argument(module: torch.nn.Module, name: str) -> Any:

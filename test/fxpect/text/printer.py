@@ -2,57 +2,58 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.fx import GraphModule, Node
+from torch.fx import Node
 
 from fxpect.errors import FxpectError
 from fxpect.text import modules
 from fxpect.text.annotations import MISSING, TypeWriter
-from fxpect.text.effects import attribute_of
 from fxpect.text.naming import Names, source_word, word
-from fxpect.text.order import canonical_order
+from fxpect.text.order import canonical_order, scan
 from fxpect.text.symbols import SymbolNames
 from fxpect.text.targets import target_name
-from fxpect.text.values import value_text
+from fxpect.text.values import value_writer
 
 _INDENT = "    "
+_WIDTH = 110
 _SYMBOL_NAME = re.compile(r"\b(?:s|u|zf|zuf)\d+\b")
 _ON_NODE = re.compile(r"(?<=on node ')\w+(?=')")
 _SILENT = frozenset(  # nothing comes out of these, so a missing type says nothing
     "torch._C._set_grad_enabled torch.amp.autocast_mode._enter_autocast torch.amp.autocast_mode._exit_autocast "
-    "operator.setitem operator.delitem torch._check torch._check_is_size torch._assert torch._assert_async".split())
+    "operator.setitem operator.delitem torch._check torch._check_is_size torch._assert torch._assert_async "
+    "torch.set_grad_enabled torch.manual_seed".split())
 
 
 def graph_text(graph: Any, *, order: str = "canonical", types: bool = True) -> str:
     """Return the canonical text of a GraphModule, a Graph, or an ExportedProgram (then with its signature).
 
     ``order="program"`` keeps the order of the nodes, ``types=False`` leaves the annotations out.
+    Raises FxpectError for another kind of object, or a graph that uses a value before it is computed.
     """
     if order not in ("canonical", "program"):
         raise FxpectError(f'graph_text: expected order="canonical" or "program"; got {order!r}')
-    header: list[str] = []
-    if isinstance(graph, torch.export.ExportedProgram):
+    signature = getattr(graph, "graph_signature", None)
+    module = graph.graph_module if signature is not None else graph
+    if isinstance(module, torch.fx.Graph):
+        owner = module.owning_module
+        module = owner if owner is not None and getattr(owner, "graph", None) is module else _Bare(module)
+    if not isinstance(getattr(module, "graph", None), torch.fx.Graph):
+        raise FxpectError(f"graph_text: expected a GraphModule, a Graph or an ExportedProgram; got {type(graph).__name__}")
+    printer = _Printer(module, order, types, SymbolNames())
+    with torch._C.DisableTorchFunctionSubclass():  # reading the sizes of a fake tensor costs half as much
+        lines = printer.lines("forward", 0)
+    if signature is not None:
         from fxpect.text.signature import signature_lines
 
-        module = graph.graph_module
-        printer = _Printer(module, order, types, SymbolNames())
-        lines = printer.lines("forward", 0)
-        header = signature_lines(graph.graph_signature, printer.placeholder_names)
+        header = signature_lines(signature, printer.input_names)
     else:
-        module = graph
-        if isinstance(graph, torch.fx.Graph):
-            module = graph.owning_module
-            if module is None or module.graph is not graph:
-                module = _Bare(graph)
-        if not hasattr(module, "graph"):
-            raise FxpectError(f"graph_text: expected a GraphModule or an ExportedProgram; got {type(graph).__name__}")
-        printer = _Printer(module, order, types, SymbolNames())
-        lines = printer.lines("forward", 0)
-        header = list(getattr(module, "meta", None) and module.meta.get(modules.SIGNATURE) or ())
-    return "\n".join([*header, *lines]) + "\n"
+        header = getattr(module, "meta", {}).get(modules.SIGNATURE, [])
+    return "\n".join([*header, *lines, ""])
 
 
 class _Bare:
@@ -62,152 +63,151 @@ class _Bare:
         self.graph = graph
 
 
+@functools.lru_cache(maxsize=None)
+def _call_and_base(target: Any) -> tuple[str, str]:
+    """Return how a text calls a function, and the word that its results are named after."""
+    name = target_name(target)
+    parts = name.split(".")
+    return name, word(parts[3] if name.startswith("torch.ops.") and len(parts) == 5 else parts[-1])
+
+
 class _Printer:
     """Print one graph and, through further printers, the graphs nested in it."""
 
     def __init__(self, module: Any, order: str, types: bool, symbols: SymbolNames):
         self.module, self.order, self.types, self.symbols = module, order, types, symbols
-        self.writer = TypeWriter(symbols)
+        self.type_text = TypeWriter(symbols).text
         self.names: dict[Node, str] = {}
-        self.placeholder_names: dict[str, str] = {}
-        self.by_name: dict[str, str] = {}
-        self.targets: dict[Any, tuple[str, str]] = {}
-        self.methods: dict[str, str] = {}
+        self.input_names: dict[str, str] = {}
+        self.texts = value_writer(self.names, symbols.text)
         self.attributes: dict[str, str] = {}
+        self.mark_missing = False
 
     def lines(self, name: str, depth: int) -> list[str]:
         """Return the lines of ``def name(self, ...)`` at the given depth."""
-        graph = self.module.graph
-        inputs = [node for node in graph.nodes if node.op == "placeholder"]
-        outputs = [node for node in graph.nodes if node.op == "output"]
-        if self.order == "canonical":
-            body = canonical_order(graph)
-        else:
-            body = [node for node in graph.nodes if node.op not in ("placeholder", "output")]
-        self.give = self._start_names(body)
-        typed = self.types
-        parameters = ["self"]
-        any_typed = False
-        for node in inputs:
-            text, has_type = self._parameter(node)
-            any_typed = any_typed or has_type
-            parameters.append(text)
-        self.missing = MISSING if typed and (any_typed or not inputs) and self._has_types(inputs, body) else None
+        found = scan(self.module.graph)
+        body = canonical_order(found) if self.order == "canonical" else found.body
+        calls = {key: _call_and_base(target) for key, target in found.functions.items()}
+        used = modules.used_attributes(self.module, body)
+        self.attributes = {path: text for path, text, _ in used.values()}
+        bases = [base for _, base in calls.values()] + [word(method) for method in found.methods]
+        bases += [_attribute_base(text) for text in self.attributes.values()]
+        names = Names({call.partition(".")[0] for call, _ in calls.values()}, bases)
         pad = _INDENT * (depth + 1)
-        attributes = modules.used_attributes(self.module, body)
-        declared, nested = modules.declare(self.module, attributes, self.writer, self.symbols, self._constant)
-        self.attributes = {path: text for path, text, _ in attributes.values()} if attributes else {}
-        statements = self._statements(body, pad)
-        for output in outputs:
-            statements.append(f"{pad}return {self._value(output.args[0]) if output.args else 'None'}")
-        inner: list[str] = []
-        for attribute, child in nested:
-            inner += _Printer(child, self.order, self.types, self.symbols).lines(attribute, depth + 1)
-        top = [pad + line for line in self.symbols.declarations()] if depth == 0 and typed else []
-        head = f"{_INDENT * depth}def {name}({', '.join(parameters)}):"
-        return [head, *top, *[pad + line for line in declared], *inner, *statements] if outputs or statements else [
-            head, *top, *[pad + line for line in declared], *inner, f"{pad}pass"]
+        head = self._head(name, found.inputs, names, depth)
+        declared, nested = modules.declare(used, self.type_text, lambda value: self.texts[type(value)](value))
+        calls = {key: (call, names.stream(base)) for key, (call, base) in calls.items()}
+        statements = self._checked(self._statements, body, calls, names.stream, pad)
+        if any(type(value) is str for node in found.effects for value in node.args):
+            statements = self._rename_in_messages(body, statements)
+        for output in found.outputs:
+            statements.append(f"{pad}return {self._checked(self._argument, output.args[0] if output.args else None)}")
+        inner = [line for inner_name, child in nested
+                 for line in _Printer(child, self.order, self.types, self.symbols).lines(inner_name, depth + 1)]
+        symbols = self.symbols.declarations() if depth == 0 and self.types else []
+        return [*head, *[pad + line for line in (*symbols, *declared)], *inner, *(statements or [f"{pad}pass"])]
 
-    def _has_types(self, inputs: list[Node], body: list[Node]) -> bool:
-        """Say whether a node without a type is worth a mark: only in a graph that has types at all."""
-        return bool(inputs) or any("val" in node.meta or "example_value" in node.meta for node in body)
+    def _checked(self, write: Callable, *args: Any) -> Any:
+        try:
+            return write(*args)
+        except KeyError as error:
+            if error.args and isinstance(error.args[0], Node):
+                raise FxpectError(f"graph_text: {error.args[0].name} is used before it is computed, or is not a value "
+                                  "of this graph") from None
+            raise
 
-    def _start_names(self, body: list[Node]) -> Any:
-        roots = set()
-        for node in body:
-            if node.op == "call_function" and node.target not in self.targets:
-                name = target_name(node.target)
-                self.targets[node.target] = (name, word(_short_name(name)))
-                roots.add(name.partition(".")[0])
-        return Names(frozenset(roots)).give
+    def _argument(self, value: Any) -> str:
+        return self.texts[type(value)](value)
 
-    def _parameter(self, node: Node) -> tuple[str, bool]:
-        value = _meta_value(node)
-        star = node.target[:len(node.target) - len(node.target.lstrip("*"))]
+    def _head(self, name: str, inputs: list[Node], names: Names, depth: int) -> list[str]:
+        """Return the line with the inputs, or a line for each where one would be too long."""
+        parts = ["self", *[self._input(node, names) for node in inputs]]
+        pad = _INDENT * depth
+        line = f"{pad}def {name}({', '.join(parts)}):"
+        if len(line) <= _WIDTH:
+            return [line]
+        return [f"{pad}def {name}(", *[f"{pad}{_INDENT}{part}," for part in parts], f"{pad}):"]
+
+    def _input(self, node: Node, names: Names) -> str:
+        value = node.meta.get("val")
+        value = node.meta.get("example_value") if value is None else value
+        target = str(node.target)
         base = None
-        if isinstance(value, (torch.SymInt, torch.SymFloat)) and _SYMBOL_NAME.fullmatch(node.target):
+        if _SYMBOL_NAME.fullmatch(target) and isinstance(value, (torch.SymInt, torch.SymFloat)):
             base = self.symbols.text(value)
-            base = base if base.isidentifier() else None
-        name = self.give(base or source_word(node.target))
-        self.names[node] = name
-        self.placeholder_names[node.name] = self.by_name[node.name] = name
-        written = self.writer.text(value, True) if self.types else None
-        text = f"{star}{name}" if written is None else f'{star}{name}: "{written}"'
+        name = names.reserve(base if base and base.isidentifier() else source_word(target))
+        self.names[node] = self.input_names[node.name] = name
+        text = "*" * (len(target) - len(target.lstrip("*"))) + name
+        written = self.type_text(value, True) if self.types else None
+        if written is not None:
+            text, self.mark_missing = f'{text}: "{written}"', True
         if node.args:
-            text += f" = {self._value(node.args[0])}" if written is not None else f"={self._value(node.args[0])}"
-        return text, written is not None
+            text += f"{' = ' if written is not None else '='}{self._argument(node.args[0])}"
+        return text
 
-    def _statements(self, body: list[Node], pad: str) -> list[str]:
-        names, give, targets, value = self.names, self.give, self.targets, self._value
-        typed, write = self.types, self.writer.text
-        lines = []
+    def _statements(self, body: list[Node], calls: dict[int, tuple[str, Iterator[str]]],
+                    stream: Callable[[str], Iterator[str]], pad: str) -> list[str]:
+        names, texts, typed, type_text = self.names, self.texts, self.types, self.type_text
+        methods: dict[str, Iterator[str]] = {}
+        lines: list[str] = []
+        append = lines.append
         for node in body:
             op = node.op
+            items = [names[item] if type(item) is Node else texts[type(item)](item) for item in node.args]
+            kwargs = node.kwargs
+            if kwargs:
+                items += [f"{key}={texts[type(item)](item)}" for key, item in kwargs.items()]
             if op == "call_function":
-                call, base = targets[node.target]
-                items = [names[item] if type(item) is Node else value(item) for item in node.args]
+                call, given = calls[id(node.target)]
+                right = f"{call}({', '.join(items)})"
             elif op == "call_method":
-                method = node.target
-                base = word(method)
-                items = [names[item] if type(item) is Node else value(item) for item in node.args]
-                call = f"{items.pop(0)}.{method}" if type(node.args[0]) is Node else f"({items.pop(0)}).{method}"
-            elif op == "call_module":
-                call = self.attributes[node.target]
-                base = word(call.removeprefix("self.")) if call[4] == "." else word(node.target)
-                items = [value(item) for item in node.args]
+                call = node.target
+                given = methods.get(call)
+                if given is None:
+                    given = methods[call] = stream(word(call))
+                receiver = items.pop(0)
+                if type(node.args[0]) is not Node:
+                    receiver = f"({receiver})"
+                right = f"{receiver}.{call}({', '.join(items)})"
             else:
-                call = self.attributes[node.target]
-                base = word(call.removeprefix("self.")) if call[4] == "." else word(node.target)
-                items = None
-            if node.kwargs:
-                items += [f"{key}={names[item] if type(item) is Node else value(item)}"
-                          for key, item in node.kwargs.items()]
-            name = names[node] = self.by_name[node.name] = give(base)
-            right = call if items is None else f"{call}({', '.join(items)})"
+                call = right = self.attributes[node.target]
+                given = stream(_attribute_base(call))
+                if op == "call_module":
+                    right = f"{call}({', '.join(items)})"
+            name = names[node] = next(given)
             if typed:
                 meta = node.meta
-                found = meta.get("val")
-                if found is None:
-                    found = meta.get("example_value")
-                written = write(found) if found is not None else self._unknown(node, call)
+                value = meta.get("val")
+                if value is None:
+                    value = meta.get("example_value")
+                written = self._unknown(node, call) if value is None else type_text(value)
                 if written is not None:
-                    lines.append(f'{pad}{name}: "{written}" = {right}')
+                    append(f'{pad}{name}: "{written}" = {right}')
                     continue
-            lines.append(f"{pad}{name} = {right}")
+            append(f"{pad}{name} = {right}")
         return lines
 
     def _unknown(self, node: Node, call: str) -> str | None:
-        """Return the mark for a node whose type is not recorded though types are."""
-        if self.missing is None or node.op == "get_attr" or call in _SILENT or "val" in node.meta or "example_value" in node.meta:
+        """Return the mark for a node without a recorded type in a graph whose inputs have theirs."""
+        meta = node.meta
+        if not self.mark_missing or node.op == "get_attr" or call in _SILENT or "val" in meta or "example_value" in meta:
             return None
         schema = getattr(node.target, "_schema", None)
-        return None if schema is not None and not schema.returns else self.missing
+        return None if schema is not None and not schema.returns else MISSING
 
-    def _value(self, value: Any) -> str:
-        if type(value) is str and ("on node '" in value or "Runtime assertion" in value):
-            value = _ON_NODE.sub(lambda found: self.by_name.get(found[0], found[0]), value)
-            value = _SYMBOL_NAME.sub(lambda found: self.symbols.name_of(found[0]), value)
-        return value_text(value, self._node_name, self.symbols.text)
-
-    def _constant(self, value: Any) -> str:
-        return value_text(value, self._node_name, self.symbols.text)
-
-    def _node_name(self, node: Node) -> str:
-        name = self.names.get(node)
-        if name is None:
-            raise FxpectError(f"graph_text: {node.name} is used before it is computed, or belongs to another graph")
-        return name
+    def _rename_in_messages(self, body: list[Node], lines: list[str]) -> list[str]:
+        """Put canonical names into the messages of assertions, which quote nodes and symbols of the capture."""
+        known = {node.name: name for node, name in self.names.items()}
+        for index, node in enumerate(body):
+            for message in node.args:
+                if type(message) is str and ("on node '" in message or "Runtime assertion" in message):
+                    renamed = _ON_NODE.sub(lambda found: known.get(found[0], found[0]), message)
+                    renamed = _SYMBOL_NAME.sub(lambda found: self.symbols.name_of(found[0]), renamed)
+                    lines[index] = lines[index].replace(repr(message), repr(renamed))
+        return lines
 
 
-def _meta_value(node: Node) -> Any:
-    found = node.meta.get("val")
-    return node.meta.get("example_value") if found is None else found
-
-
-def _short_name(name: str) -> str:
-    """Return the part of a qualified name that names its values: ``add`` for ``torch.ops.aten.add.Tensor``."""
-    parts = name.split(".")
-    return parts[3] if name.startswith("torch.ops.") and len(parts) == 5 else parts[-1]
-
-
-__all__ = ["graph_text", "attribute_of"]
+@functools.lru_cache(maxsize=None)
+def _attribute_base(call: str) -> str:
+    """Return the word after which the value of ``self.a.b`` or ``self["a.0"]`` is named."""
+    return word(call.removeprefix("self.") if call[4] == "." else call[6:-2])

@@ -49,6 +49,10 @@ class SymbolNames:
         return found
 
     def _rename(self, expression: Any, environment: Any) -> str:
+        if expression.is_Symbol:
+            if expression not in self._renamed:
+                self._add(expression, environment)
+            return self._renamed[expression].name
         free = sorted(expression.free_symbols, key=lambda symbol: (len(symbol.name), symbol.name))
         for symbol in free:
             if symbol not in self._renamed:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.fx.immutable_collections import immutable_list
 
 from fxpect.errors import GraphTextError
 from fxpect.text.targets import resolve_target, target_name
@@ -40,53 +41,54 @@ def float_text(value: float) -> str:
     return repr(value)
 
 
-def value_text(value: Any, node_text: Callable[[Any], str], symbol_text: Callable[[Any], str]) -> str:
-    """Return any argument of a node as an expression; ``node_text`` names a node, ``symbol_text`` a symbolic number."""
-    kind = type(value)
-    if kind in _PLAIN:
-        return repr(value)
-    if isinstance(value, torch.fx.Node):
-        return node_text(value)
-    if isinstance(value, torch.Size):
-        return f"torch.Size([{', '.join([value_text(item, node_text, symbol_text) for item in value])}])"
-    if isinstance(value, list):
-        return f"[{', '.join([value_text(item, node_text, symbol_text) for item in value])}]"
-    if isinstance(value, tuple):
-        items = [value_text(item, node_text, symbol_text) for item in value]
-        return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
-    if kind is float:
-        return float_text(value)
-    if isinstance(value, dict):
-        return "{%s}" % ", ".join(
-            [f"{value_text(key, node_text, symbol_text)}: {value_text(item, node_text, symbol_text)}"
-             for key, item in value.items()])
-    if kind is slice or kind is range:
-        parts = [value_text(part, node_text, symbol_text) for part in (value.start, value.stop, value.step)]
-        return f"{kind.__name__}({', '.join(parts)})"
-    return _scalar_text(value, symbol_text)
+class _Texts(dict):
+    """The function that writes a value, by the type of the value; made on first sight of a type."""
+
+    def __init__(self, names: dict[Any, str], symbol_text: Callable[[Any], str]):
+        super().__init__()
+        self._symbol_text = symbol_text
+        self[torch.fx.Node] = names.__getitem__
+        for kind in _PLAIN:
+            self[kind] = kind.__repr__
+        self[float] = float_text
+        for kind in (list, immutable_list):
+            self[kind] = self._list
+        self[tuple] = self._tuple
+
+    def __missing__(self, kind: type) -> Callable[[Any], str]:
+        write = self._pick(kind)
+        self[kind] = write
+        return write
+
+    def _pick(self, kind: type) -> Callable[[Any], str]:
+        for base, write in ((torch.fx.Node, self[torch.fx.Node]), (torch.Size, self._size), (list, self._list),
+                            (tuple, self._tuple), (dict, self._dict), (slice, self._slice), (range, self._slice)):
+            if issubclass(kind, base):
+                return write
+        return lambda value: _scalar_text(value, self._symbol_text)
+
+    def _list(self, value: Any) -> str:
+        return f"[{', '.join([self[type(item)](item) for item in value])}]"
+
+    def _tuple(self, value: Any) -> str:
+        return f"({self[type(value[0])](value[0])},)" if len(value) == 1 else f"({self._list(value)[1:-1]})"
+
+    def _size(self, value: Any) -> str:
+        return f"torch.Size({self._list(value)})"
+
+    def _dict(self, value: Any) -> str:
+        return "{%s}" % ", ".join([f"{self[type(key)](key)}: {self[type(item)](item)}" for key, item in value.items()])
+
+    def _slice(self, value: Any) -> str:
+        return f"{type(value).__name__}({self._list((value.start, value.stop, value.step))[1:-1]})"
 
 
-def _scalar_text(value: Any, symbol_text: Callable[[Any], str]) -> str:
-    if isinstance(value, (torch.dtype, torch.memory_format, torch.layout)) or type(value) is torch.qscheme:
-        return str(value)
-    if isinstance(value, torch.device):
-        return f'torch.device("{value}")'
-    if isinstance(value, complex):
-        return f"complex({float_text(value.real)}, {float_text(value.imag)})"
-    if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
-        return f'{type(value).__name__}("{symbol_text(value)}")'
-    if value is ...:
-        return "..."
-    if value is NotImplemented:
-        return "NotImplemented"
-    if isinstance(value, _PLAIN):  # a subclass, such as an IntEnum, counts as its plain value
-        return repr(next(kind(value) for kind in (bool, int, str, bytes) if isinstance(value, kind)))
-    if isinstance(value, type) and value in _TYPE_NAMES:
-        return _TYPE_NAMES[value]
-    if callable(value) and not isinstance(value, (type, torch.nn.Module)):
-        return target_name(value)
-    owner = value if isinstance(value, type) else type(value)
-    return f'opaque("{owner.__module__}.{owner.__qualname__}")'
+def value_writer(names: dict[Any, str], symbol_text: Callable[[Any], str]) -> dict[type, Callable[[Any], str]]:
+    """Return a table from a type to the function that writes such an argument as an expression.
+
+    ``names`` names the nodes (a node without a name is a KeyError), ``symbol_text`` writes a symbolic number.
+    """
+    return _Texts(names, symbol_text)
 
 
 def dotted(tree: ast.AST) -> str | None:
