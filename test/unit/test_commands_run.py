@@ -88,6 +88,13 @@ PASSING = """
             self.assertEqual(sys.stdin.read(), "")
             print("printed", os.getpid())
 """
+# The command, which heeds Ctrl-C also where the process that started it was told to ignore it.
+INTERRUPTIBLE = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from fxpect.commands.main import main
+sys.exit(main())
+"""
 
 
 class RunTests(unittest.TestCase):
@@ -233,7 +240,7 @@ class RunTests(unittest.TestCase):
         for jobs in ("1", "2"):
             with self.subTest(jobs=jobs):
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "fxpect", "run", ".", "-j", jobs, "--json", "result.json"],
+                    [sys.executable, "-c", INTERRUPTIBLE, "run", ".", "-j", jobs, "--json", "result.json"],
                     cwd=self.root, env=self.environ(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                     text=True)
                 self.assertIn("ATests", process.stderr.readline())

@@ -225,7 +225,7 @@ class ReportTests(unittest.TestCase):
         """One screen has every number, where each drift is, the reasons of skips, and where to look."""
         self.assertEqual(screen(a_report(), plain), """\
 torch 2.13.0   python 3.11.7
-tests                     5: 1 passed, 1 failed, 1 known bugs, 2 skipped   in 1.5 s
+tests                     5: 1 passed, 1 failed, 1 known bug, 2 skipped   in 1.5 s
 pinned cases              3
 examples explored         1,200  (4 discarded)
 captures that drifted     0

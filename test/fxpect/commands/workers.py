@@ -227,7 +227,8 @@ class Worker:
         self.log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         process = subprocess.Popen(
             [sys.executable, "-m", "fxpect.commands.workers", json.dumps(self.patterns)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, encoding="utf-8")
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, encoding="utf-8",
+            start_new_session=True)  # a Ctrl-C is for the parent, which ends what it no longer needs
         self.process = process
         return process
 
@@ -309,7 +310,6 @@ def main() -> None:
     os.dup2(nothing, 0)
     os.dup2(2, 1)
     faulthandler.enable()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; it kills what it no longer needs
     answer_requests(requests, answers, json.loads(sys.argv[1]))
 
 

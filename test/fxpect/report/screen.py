@@ -9,7 +9,7 @@ from fxpect.report.verdicts import ERROR, FAILED, FIXED, KNOWN, PASSED, SKIPPED,
 
 WIDTH = 26
 MAX_LINES = 8
-STATUS_WORDS = {PASSED: "passed", FAILED: "failed", ERROR: "errors", FIXED: "no longer fail",
+STATUS_WORDS = {PASSED: "passed", FAILED: "failed", ERROR: "errors", FIXED: "fixed",
                 KNOWN: "known bugs", SKIPPED: "skipped"}
 Paint = Callable[[str, str], str]
 
@@ -63,7 +63,8 @@ def screen(report: RunReport, paint: Paint) -> str:
 
 def _test_words(report: RunReport) -> str:
     numbers = {words: len(report.by_status(status)) for status, words in STATUS_WORDS.items()}
-    words = [f"{number} {word}" for word, number in numbers.items() if number or word == "passed"]
+    words = [f"{number} {word.removesuffix('s') if number == 1 else word}"
+             for word, number in numbers.items() if number or word == "passed"]
     return f"{len(report.verdicts)}: {', '.join(words)}   in {report.seconds:.1f} s"
 
 
