@@ -12,7 +12,8 @@ from fxpect.examples import Example
 _FAMILIES = (("crash",), ("structure",), ("numerics", "effects"), ("gradients",), ("generality",), ("serialization",),
              ("stability",), ("metadata",), ("honesty",))
 # Explained by where the pass stands, whichever step shows it.
-_WITHOUT_STEPS = ("crash:", "numerics:stride", "metadata:stride", "structure:", "honesty:")
+_WITHOUT_STEPS = ("crash:", "numerics:stride", "metadata:", "structure:", "honesty:",
+                  "effects:output-aliases-input", "effects:outputs-alias")
 _ALIASES = frozenset({"effects:output-aliases-input", "effects:outputs-alias", "effects:output-no-longer-aliases-input",
                       "effects:outputs-no-longer-alias"})
 
@@ -40,6 +41,8 @@ class Key:
 def key(example: Example, failure: CheckFailure) -> Key:
     """Return the key of one failure of one example."""
     label = str(failure.cause)
+    if failure.oracle == "metadata" and failure.node:
+        label += f" at {failure.node.rstrip('_0123456789')}"
     steps = frozenset() if label.startswith(_WITHOUT_STEPS) else frozenset(example.triggers)
     return Key(label, _family(failure), steps)
 

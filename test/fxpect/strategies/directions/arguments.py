@@ -284,18 +284,14 @@ def _class_of(slot: Slot, value: Any) -> str:
     """Name the kind of change, leaving the numbers out: equal kinds are one cause."""
     if isinstance(value, bool) or value is None or isinstance(value, (str, torch.dtype)):
         return f"= {value}"
-    if isinstance(value, int):
-        if slot.param.name in DIM_NAMES:
-            return "negative" if value < 0 else "other dim"
-        return "negative" if value < 0 else "zero" if value == 0 else "other"
-    if isinstance(value, float):
-        return "not finite" if not math.isfinite(value) else "zero" if value == 0 else "float"
+    if isinstance(value, int) and slot.param.name in DIM_NAMES:
+        return "negative" if value < 0 else "other dim"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "not finite"
     if isinstance(value, (list, tuple)):
         flat = [v for v in value if isinstance(v, int)]
         return "list" + (" with zero" if 0 in flat else "") + (" with negative" if any(v < 0 for v in flat) else "")
-    if isinstance(value, slice):
-        return "slice"
-    return "other"
+    return "slice" if isinstance(value, slice) else "changed"
 
 
 def _other_values(d: Draft, node: Node, slot: Slot) -> Iterator[Any]:

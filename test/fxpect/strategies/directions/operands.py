@@ -176,10 +176,9 @@ def absent_operands(d: Draft) -> Iterator[Edit]:
                            lambda draft, n=node.name, p=slot.param.name: _assign_by_name(draft, n, p, None))
             if not isinstance(slot.value, Node) and (slot.param.kind == "Tensor?" or slot.param.default is None):
                 result = d.tensor(node)
-                shapes = {tuple(result.shape[-1:])} if result is not None else set()
-                if result is not None:
-                    shapes |= {tuple(result.shape), tuple(result.shape[1:2])}
-                for shape in sorted(shapes):
+                shapes = [] if result is None else [result.shape[-1:], result.shape, result.shape[1:2]]
+                for shape in dict.fromkeys(map(str, shapes)):
+                    shape = next(tuple(s) for s in shapes if str(s) == shape)
                     if all(isinstance(s, int) for s in shape):
                         def apply(draft: Draft, n=node.name, p=slot.param.name, shape=shape, dtype=result.dtype):
                             values = "positive" if p == "running_var" else None

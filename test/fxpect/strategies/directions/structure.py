@@ -195,16 +195,19 @@ def random_operators(d: Draft) -> Iterator[Edit]:
             op, target = d.method(function, overload)
             if target is None:
                 continue
-            for times in (1, 2):
-                def apply(draft: Draft, at=node.name, name=name, op=op, target=target, args=args, times=times):
+            for times, how in ((1, "returned"), (2, "returned"), (2, "subtracted")):
+                def apply(draft: Draft, at=node.name, name=name, op=op, target=target, args=args, times=times, how=how):
                     source = draft.node(at)
                     made = [draft.insert(source, op, target, (source, *args)) for _ in range(times)]
+                    if name == "native_dropout":
+                        made = [draft.insert(made[0], "call_function", operator.getitem, (n, 0)) for n in made]
+                    if how == "subtracted":
+                        sub = draft.method(torch.sub, aten.sub.Tensor)
+                        made = [draft.insert(made[0], *sub, (made[0], made[1]))]
                     for new in reversed(made):
-                        if name == "native_dropout":
-                            new = draft.insert(new, "call_function", operator.getitem, (new, 0))
                         draft.add_output(new)
 
-                yield Edit("random", f"{times} {name}({node.name}) returned", f"{times} {name}", apply)
+                yield Edit("random", f"{times} {name}({node.name}) {how}", f"{times} {name}", apply)
 
 
 # ---------------------------------------------------------------------- helpers
