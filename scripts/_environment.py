@@ -25,8 +25,9 @@ USAGE = 2
 INTERRUPTED = 130
 
 # Runs inside .venv. A file that pip recorded and that is gone counts as missing; pip compiles *.pyc anew.
+# NB dist.files would not do: since Python 3.12 it leaves out what is missing.
 PROBE = """
-import importlib.metadata, json, os, sys
+import csv, importlib.metadata, json, os, sys
 here = os.path.realpath(sys.prefix)
 versions, missing, site = {}, [], ""
 for dist in importlib.metadata.distributions():
@@ -38,9 +39,9 @@ for dist in importlib.metadata.distributions():
         continue
     if name == "pip":
         site = str(dist.locate_file(""))
-    for file in dist.files or ():
-        if not str(file).endswith(".pyc") and not os.path.exists(dist.locate_file(file)):
-            missing.append(str(file))
+    for file, *_ in csv.reader((dist.read_text("RECORD") or "").splitlines()):
+        if not file.endswith(".pyc") and not os.path.exists(dist.locate_file(file)):
+            missing.append(file)
 print(json.dumps({"prefix": here, "python": sys.version_info[:2], "site": site, "versions": versions,
                   "missing": missing[:3]}))
 """
