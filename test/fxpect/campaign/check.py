@@ -31,13 +31,17 @@ CAPTURE_ORDER = ("export", "dynamo", "aten", "symbolic", "make_fx", "joint")
 
 @dataclasses.dataclass
 class Tally:
-    """What a check did: examples judged, thrown away because the graph before does not run, and rewritten."""
+    """What a check did: examples judged, thrown away because the graph before does not run, and rewritten.
+
+    ``flaws`` are errors of fxpect's own directions; the check went on without what they would have offered.
+    """
 
     judged: int = 0
     discarded: int = 0
     untyped: int = 0
     fired: int = 0
     seconds: float = 0.0
+    flaws: list[tuple[str, Exception]] = dataclasses.field(default_factory=list)
 
     def add(self, other: Tally) -> None:
         """Add what another check did."""
@@ -176,7 +180,7 @@ class _Search:
     # ------------------------------------------------------------------ exploring
 
     def _singles(self, base: Example) -> Iterator[tuple[Example, Edit]]:
-        for edit in round_robin(edits(base, self.directions), self.rng):
+        for edit in round_robin(edits(base, self.directions, self.tally.flaws), self.rng):
             yield base, edit
 
     def _drain(self, queues: list[Iterator[tuple[Example, Edit]]], limit: int) -> None:
@@ -202,7 +206,7 @@ class _Search:
             base = candidates[self.rng.randrange(len(candidates))]
             names = list(self.directions or DIRECTIONS)
             name = names[self.rng.randrange(len(names))]
-            offered = edits(base, (name,))[name]
+            offered = edits(base, (name,), self.tally.flaws)[name]
             if not offered:
                 misses += 1
                 continue

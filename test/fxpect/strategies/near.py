@@ -54,14 +54,25 @@ DIRECTIONS = {
 }
 
 
-def edits(example: Example, directions: tuple[str, ...] | None = None) -> dict[str, list[Edit]]:
-    """Return every edit that ``example`` offers, by direction; raises ``FxpectError`` for an unknown one."""
+def edits(example: Example, directions: tuple[str, ...] | None = None,
+          errors: list[tuple[str, Exception]] | None = None) -> dict[str, list[Edit]]:
+    """Return every edit that ``example`` offers, by direction; raises ``FxpectError`` for an unknown one.
+
+    A direction that cannot read an odd graph is a flaw of that direction: it raises, or where ``errors`` is
+    given is noted there and offers what it had until then.
+    """
     draft = Draft(example)
     found = {}
     for name in directions or DIRECTIONS:
         if name not in DIRECTIONS:
             raise FxpectError(f"direction={name!r} is not one of {', '.join(DIRECTIONS)}")
-        found[name] = list(DIRECTIONS[name](draft))
+        found[name] = []
+        try:
+            found[name].extend(DIRECTIONS[name](draft))
+        except Exception as error:
+            if errors is None:
+                raise
+            errors.append((name, error))
     return found
 
 

@@ -386,7 +386,7 @@ def _lists(value: Any, rank: int) -> Iterator[Any]:
         yield build([*items[:i], *items[i + 1:]])
     yield build([*items, 0])
     yield build([*items, 1])
-    if len(items) > 1:
+    if len(items) > 1 and all(isinstance(item, int) for item in items):
         yield build([sum(items)])
         yield build(sorted(items, reverse=True))
 

@@ -99,6 +99,8 @@ def _splits(d: Draft, unbind: bool = False) -> Iterator[tuple[Node, int, list[in
         if len(readers) != len(node.users) or not all(isinstance(p, torch.Tensor) for p in pieces):
             continue
         dim = next((s.value for s in slots(node) if s.param.name in ("dim", "axis") and isinstance(s.value, int)), 0)
+        if name != "unbind" and not all(-p.dim() <= dim < p.dim() for p in pieces):
+            continue
         sizes = [p.shape[dim] for p in pieces] if name != "unbind" else [1] * len(pieces)
         if all(isinstance(s, int) for s in sizes):
             yield node, dim, sizes, readers
