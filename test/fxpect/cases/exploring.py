@@ -1,0 +1,302 @@
+"""One exploration of one test: its stored cases, then fresh examples, each in a state of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import hashlib
+import unittest
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import hypothesis.errors
+
+from fxpect.cases.base import raise_leaks
+from fxpect.cases.claims import attach, trial_of
+from fxpect.cases.drawing import reject, run_examples
+from fxpect.cases.givens import read_value, value_text
+from fxpect.cases.goldens import Goldens, example_of, given_of
+from fxpect.cases.messages import Part, explain, together
+from fxpect.cases.phases import FRESH, PINNED, Discard, Phase, phase
+from fxpect.cases.state import Snapshot, reset_dynamo, seed_everything
+from fxpect.cases.switches import EXAMPLES_VARIABLE, HARVEST_VARIABLE, SEED_VARIABLE, number
+from fxpect.errors import CheckFailure, FxpectError
+from fxpect.examples import Example
+from fxpect.fixtures.case import Case
+from fxpect.fixtures.must import targets_of
+from fxpect.report.counts import tally
+
+MAX_ALSO = 5
+
+
+class Exploration:
+    """One run of an explored test; ``body`` is the test without its drawn arguments."""
+
+    def __init__(
+        self,
+        body: Callable[..., None],
+        test: unittest.TestCase | None,
+        name: str,
+        strategies: tuple[Any, ...],
+        max_examples: int,
+        seed: int,
+    ):
+        self.body, self.test, self.name, self.strategies = body, test, name, strategies
+        self.max_examples = number(EXAMPLES_VARIABLE, max_examples)
+        self.seed = number(SEED_VARIABLE, seed)
+        self.harvest = number(HARVEST_VARIABLE, 0)
+        self.goldens = Goldens.of(test) if test is not None else None
+        self.target: str | None = None
+        self.also: dict[str, str] = {}
+        self.drawn = 0
+        self.total = Phase(FRESH)
+        self.held: list[Case] = []
+
+    def run(self) -> None:
+        """Judge every stored case, then the fresh examples; raises one failure for each of the two."""
+        with _no_subtests(self.test):
+            pinned = self._pinned()
+            if self.max_examples:
+                self._fresh()
+        if not pinned and not self.max_examples:
+            raise unittest.SkipTest(f"nothing is stored for {self.name}, and {EXAMPLES_VARIABLE}=0")
+
+    # ------------------------------------------------------------------ stored cases
+
+    def _pinned(self) -> int:
+        cases = self.goldens.cases if self.goldens is not None else ()
+        parts: list[Part] = []
+        for given, group in _groups(cases):
+            for title, failure in self._replay(given, group):
+                parts.append(Part(title, failure))
+        if parts:
+            head = (
+                f"{len(parts)} of {len(cases)} stored cases of {self.name} do not hold; fresh examples "
+                "were not tried"
+            )
+            raise together("pinned", head, parts) from parts[0].failure
+        return len(cases)
+
+    def _replay(self, given: str, group: list[Case]) -> Iterator[tuple[str, BaseException]]:
+        """Run the test on what was stored; yields what does not hold, with the case it belongs to."""
+        assert self.goldens is not None
+        title = ", ".join(f"{case.key}  {case.title}".rstrip() for case in group)
+        one = Phase(PINNED, given=given, title=group[0].title)
+        tally.add("pinned", len(group))
+        for case in group:
+            self.goldens.stored.claim(case)
+        try:
+            values = self._values_of(given, group[0])
+            self._in_own_state(one, values)
+        except Exception as error:
+            yield title, error
+            return
+        for case in group:
+            if case.after is not None and case.key not in one.compared:
+                yield (
+                    f"{case.key}  {case.title}".rstrip(),
+                    CheckFailure(
+                        "fixture",
+                        "expected the test to compare its graph with this stored case; it never did",
+                        cause="fixture: never compared",
+                    ),
+                )
+
+    def _values_of(self, given: str, case: Case) -> tuple[Any, ...]:
+        values = read_value(given) if given else (example_of(case),)
+        if not isinstance(values, tuple) or len(values) != len(self.strategies):
+            raise FxpectError(
+                f"expected a case for a test that is given {len(self.strategies)} values; got {values!r}"
+            )
+        return values
+
+    # ------------------------------------------------------------------ fresh examples
+
+    def _fresh(self) -> None:
+        try:
+            run_examples(
+                self._attempt, self.strategies, max_examples=self.max_examples, seed=self._own_seed()
+            )
+        except hypothesis.errors.Flaky as flaky:
+            raise self._unstable(flaky) from None
+        except hypothesis.errors.Unsatisfiable as error:
+            raise self._nothing_judged() from error
+        except CheckFailure as failure:
+            self._tell(failure)
+            raise
+        except FxpectError:
+            raise
+        except Exception as error:
+            error.add_note(self._footer())
+            raise
+        finally:
+            tally.add("examples", self.total.judged)
+            for why, count in self.total.discarded.items():
+                tally.add("discarded", count, detail=why[:120])
+        if self.total.discarded and not self.total.judged:
+            raise self._nothing_judged()
+        self._propose()
+
+    def _attempt(self, values: tuple[Any, ...]) -> None:
+        """Judge one example; a failure of another cause than the first is noted and left for another day."""
+        self.drawn += 1
+        one = Phase(FRESH, given=_given(values) if self.harvest else "", held=[] if self.harvest else None)
+        try:
+            self._in_own_state(one, values)
+        except Discard:
+            reject()
+        except CheckFailure as failure:
+            self._count(one)
+            self._values = values
+            same = self._of_target(failure)
+            if same is None:
+                return
+            raise same from same.__cause__
+        except Exception:
+            self._values = values
+            raise
+        self._count(one)
+        if one.held:
+            self.held += one.held
+
+    def _count(self, one: Phase) -> None:
+        self.total.judged += max(one.judged, 1)
+        self.total.fired += one.fired
+
+    def _of_target(self, failure: CheckFailure) -> CheckFailure | None:
+        """Return the failure that has the cause which is being made small, None where there is none."""
+        trial = trial_of(failure)
+        failures = [failure, *(one for one in (trial.failures if trial else ()) if one is not failure)]
+        labels = [str(one.cause or one.oracle) for one in failures]
+        if self.target is None:
+            self.target = labels[0]
+        if self.target not in labels:
+            self.also.setdefault(labels[0], failure.message.split("\n")[0])
+            return None
+        same = failures[labels.index(self.target)]
+        if trial is not None:
+            attach(same, trial)
+        return same
+
+    def _in_own_state(self, one: Phase, values: tuple[Any, ...]) -> None:
+        """Call the test in a context of its own, from the same state every time; raises what leaked."""
+        contextvars.copy_context().run(self._isolated, one, values)
+
+    def _isolated(self, one: Phase, values: tuple[Any, ...]) -> None:
+        reset_dynamo()
+        seed_everything(getattr(self.test, "seed", 0))
+        snapshot = Snapshot()
+        held = False
+        try:
+            with phase(one):
+                try:
+                    self.body(*values)
+                except Discard as discard:
+                    if one.name == FRESH:
+                        self.total.discarded[str(discard)] = self.total.discarded.get(str(discard), 0) + 1
+                    raise
+            held = True
+        finally:
+            if not held:
+                snapshot.restore()
+        raise_leaks(snapshot)
+
+    # ------------------------------------------------------------------ telling
+
+    def _tell(self, failure: CheckFailure) -> None:
+        explain(failure, self.test.id().replace("__main__.", "") if self.test is not None else "")
+        failure.args = (f"{failure}\n{self._footer()}",)
+
+    def _footer(self) -> str:
+        lines = [
+            f"  found and made small in {self.drawn} runs of {self.name}; the same again: "
+            f"{SEED_VARIABLE}={self.seed} {EXAMPLES_VARIABLE}={self.max_examples}"
+        ]
+        values = getattr(self, "_values", ())
+        if not any(isinstance(value, Example) for value in values):
+            lines.append(f"  drawn: {', '.join(map(repr, values))}")
+        if self.also:
+            shown = list(self.also.items())[:MAX_ALSO]
+            lines.append(f"  {len(self.also)} other causes were met on the way:")
+            lines += [f"    {cause}: {message}" for cause, message in shown]
+        return "\n".join(lines)
+
+    def _unstable(self, flaky: BaseException) -> CheckFailure:
+        seen = [
+            error
+            for error in getattr(flaky, "exceptions", ())
+            if not isinstance(error, hypothesis.errors.Flaky)
+        ]
+        words = str(seen[0]).split("\n")[0] if seen else str(flaky).split("\n")[0]
+        return CheckFailure(
+            "stability",
+            f"expected an example that fails to fail again; it did not: {words}\n"
+            f"  the pass, the model or the test depends on something beside its input\n{self._footer()}",
+            cause="stability: fails now and then",
+        )
+
+    def _nothing_judged(self) -> CheckFailure:
+        reasons = "\n".join(f"    {count} x {why}" for why, count in self.total.discarded.items())
+        return CheckFailure(
+            "explore",
+            f"expected examples that {self.name} can judge; got none of {self.drawn}\n"
+            f"{reasons or '    the test refused every one'}",
+            cause="explore: nothing judged",
+        )
+
+    def _own_seed(self) -> int:
+        return int.from_bytes(hashlib.sha256(f"{self.name} {self.seed}".encode()).digest()[:8], "big")
+
+    def _propose(self) -> None:
+        """Propose the cases of the first examples whose graphs look new, where that was asked for."""
+        if self.goldens is None or not self.held:
+            return
+        known = {_shape(case) for case in self.goldens.cases}
+        keys = {case.key for case in self.goldens.cases}
+        left = self.harvest
+        for case in self.held:
+            if left and case.key not in keys and _shape(case) not in known:
+                self.goldens.propose(case)
+                known.add(_shape(case))
+                keys.add(case.key)
+                left -= 1
+
+
+def _groups(cases: tuple[Case, ...]) -> list[tuple[str, list[Case]]]:
+    """Return the stored cases that one call of the test comes to: by what was drawn, else each its own."""
+    groups: dict[str, list[Case]] = {}
+    for case in cases:
+        given = given_of(case)
+        if given or case.before:
+            groups.setdefault(given or f"case {case.key}", []).append(case)
+    return [("" if name.startswith("case ") else name, group) for name, group in groups.items()]
+
+
+def _given(values: tuple[Any, ...]) -> str:
+    """Return what was drawn as text, "" for an example, which is its own text."""
+    if any(isinstance(value, Example) for value in values):
+        return ""
+    return value_text(values)
+
+
+def _shape(case: Case) -> tuple[Any, ...]:
+    """Return what makes a case structurally new: what it calls before and after, whatever the sizes."""
+    return targets_of(case.before), targets_of(case.after or ""), case.options.partition("given=")[0]
+
+
+@contextlib.contextmanager
+def _no_subtests(test: unittest.TestCase | None) -> Iterator[None]:
+    """Let a failure inside ``subTest`` end the example, so that it can be made small."""
+    if test is None:
+        yield
+        return
+
+    @contextlib.contextmanager
+    def plain(*args: Any, **params: Any) -> Iterator[None]:
+        yield
+
+    test.subTest = plain  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del test.subTest

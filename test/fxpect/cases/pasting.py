@@ -1,0 +1,90 @@
+"""Turn an example into lines of Python that can be pasted into a test, and check that they fail there too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from fxpect.errors import SpecError
+from fxpect.examples import Example
+from fxpect.specs import DTYPE_NAMES, Dim, TensorSpec, spec_of
+from fxpect.text.printer import graph_text
+
+MAX_ELEMENTS = 64
+
+
+def spec_call(spec: Any) -> str:
+    """Return the Python expression that makes an input: ``T(2, "B", 8, dtype="f16")``."""
+    if isinstance(spec, torch.Tensor):
+        spec = spec_of(spec)
+    if not isinstance(spec, TensorSpec):
+        return repr(spec)
+    parts = [_size(size) for size in spec.shape]
+    if spec.dtype is not torch.float32:
+        parts.append(f'dtype="{DTYPE_NAMES[spec.dtype]}"')
+    if spec.layout is not None:
+        parts.append(f"layout={_quoted(spec.layout)}")
+    if spec.values is not None:
+        parts.append(f"values={_quoted(spec.values)}")
+    if spec.requires_grad:
+        parts.append("requires_grad=True")
+    if spec.seed is not None:
+        parts.append(f"seed={spec.seed}")
+    return f"T({', '.join(parts)})"
+
+
+def _size(size: int | Dim) -> str:
+    if isinstance(size, Dim):
+        return repr(size) if (size.min, size.max) != (0, None) else f'"{size.name}"'
+    return str(size)
+
+
+def _quoted(value: Any) -> str:
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_quoted, value)) + "]"
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return f'float("{value}")'
+    return repr(value)
+
+
+def with_values(example: Example, seed: int) -> Example:
+    """Return the example with small tensors spelled out element by element, as they are under ``seed``."""
+    inputs: list[Any] = []
+    for spec, value in zip(example.inputs, example.realize(seed=seed), strict=True):
+        if (
+            isinstance(value, torch.Tensor)
+            and isinstance(spec, (torch.Tensor, TensorSpec))
+            and value.numel() <= MAX_ELEMENTS
+            and not (isinstance(spec, TensorSpec) and spec.is_dynamic)
+        ):
+            try:
+                spec = spec_of(value).replace(values=value.detach().tolist(), seed=None)
+            except SpecError:
+                pass
+        inputs.append(spec)
+    return example.replace(inputs=tuple(inputs))
+
+
+def reread(example: Example) -> Example:
+    """Return the example that its text and specs describe, as a test that pastes them would make it."""
+    example = example.portable()
+    return Example.from_text(
+        graph_text(example.graph_module), *example.inputs, capture=example.capture, sizes=dict(example.sizes)
+    )
+
+
+def paste(method: str, pass_name: str, example: Example, extra: str = "") -> str:
+    """Return the call of a verb with the graph as text; it needs ``from fxpect import T``."""
+    text = example.text.rstrip("\n")
+    quoted = f'r"""\n{text}\n"""' if '"""' not in text else repr(text + "\n")
+    inputs = "".join(f", {spec_call(spec)}" for spec in example.inputs)
+    return f'self.{method}({pass_name}, {quoted}{inputs}, capture="{example.capture}"{extra})'
+
+
+def display_name(pass_name: str) -> str:
+    """Return a pass's name as a test would write it; "the_pass" for one without a name."""
+    name = pass_name.rpartition(".")[2]
+    return name if name.isidentifier() else "the_pass"
