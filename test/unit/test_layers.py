@@ -21,7 +21,7 @@ LAYERS = (
     {"execution"},
     {"strategies"},
     {"oracles"},
-    {"passes"},
+    {"passes", "standalone"},
     {"fxpect"},
     {"cases", "campaign"},
     {"commands"},

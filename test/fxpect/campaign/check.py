@@ -13,7 +13,7 @@ import torch
 from fxpect.campaign import causes
 from fxpect.campaign.finding import Finding, inputs_text
 from fxpect.campaign.reduction import reduce
-from fxpect.campaign.script import standalone_script
+from fxpect.standalone.script import standalone_script
 from fxpect.capture import capture as capture_model
 from fxpect.errors import CaptureError, CheckFailure, FxpectError
 from fxpect.examples import Example

@@ -8,13 +8,9 @@ import pathlib
 import sys
 
 from fxpect.commands import exit_codes
-from fxpect.errors import FxpectError
-
-NAME = "check"
-HELP = "explore the neighbourhood of a model and print what a pass breaks"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``fxpect check``."""
     parser.add_argument("passes", nargs="+", metavar="PASS", help="a catalogue name (fxpect passes) or package.module:object")
     parser.add_argument("--model", help="package.module:object of the model, or a file that holds a graph text; "
@@ -33,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the findings as JSON lines")
 
 
-def run(args: argparse.Namespace) -> int:
+def main(args: argparse.Namespace) -> int:
     """Run the command; 0 when nothing was found, 1 when something was."""
     from fxpect.campaign.plan import check_by_name
 
@@ -70,7 +66,3 @@ def _print(name: str, findings: list, tally, args: argparse.Namespace) -> None:
     if not tally.fired:
         print(f"{name}: the pass never changed the graph: no finding says nothing here", file=sys.stderr)
 
-
-def _check_arguments(args: argparse.Namespace) -> None:
-    if args.model and not args.inputs:
-        raise FxpectError("--model needs --inputs, such as --inputs 'f32[2, 8]; f32[2, 2]'")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from fxpect.campaign import standalone
+from fxpect.standalone import body as standalone
 from fxpect.errors import CheckFailure
 from fxpect.examples import Example
 from fxpect.specs import Dim, Same, TensorSpec

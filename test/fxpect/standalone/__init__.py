@@ -1,0 +1,1 @@
+"""A failure as one program that needs torch alone."""
