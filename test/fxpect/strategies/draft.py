@@ -166,6 +166,7 @@ class Draft:
     def finish(self, edit: Edit, base: Example) -> Example:
         """Type the graph again and return it as an example; raises ``Inapplicable`` when it does not type."""
         self._drop_dead()
+        self._check_order()
         try:
             self._retype()
         except Inapplicable:
@@ -183,6 +184,14 @@ class Draft:
                 if self._first_dirty is node:
                     self._first_dirty = node.next
                 self.graph.erase_node(node)
+
+    def _check_order(self) -> None:
+        """Refuse a step that uses a value before it is made, as when a write is moved above its operand."""
+        made: set[Node] = set()
+        for node in self.graph.nodes:
+            if not made.issuperset(node.all_input_nodes):
+                raise Inapplicable(f"{node.name} would use a value before it is made")
+            made.add(node)
 
     def _retype(self) -> None:
         if self._stale_from_start:
