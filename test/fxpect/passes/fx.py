@@ -26,6 +26,15 @@ def transform(gm: torch.fx.GraphModule, *, transformer: str):
     return getattr(importlib.import_module(module), name)(gm).transform()
 
 
+def fold_subgraph(gm: torch.fx.GraphModule):
+    """Move what depends on constants alone into a subgraph, and compute it as the first call would."""
+    from torch.fx.experimental.const_fold import split_const_subgraphs
+
+    folded = split_const_subgraphs(gm)
+    folded.run_folding()
+    return folded
+
+
 def remove_dead_code(gm: torch.fx.GraphModule):
     """Remove nodes that nobody uses."""
     gm.graph.eliminate_dead_code()
@@ -189,6 +198,34 @@ def functorch_function(gm: torch.fx.GraphModule, *, module: str, names: list):
     return gm
 
 
+def partition(gm: torch.fx.GraphModule, *, function: str):
+    """Cut a joint graph into forward and backward, and call the two one after the other."""
+    from torch._functorch import partitioners
+
+    inputs = gm.graph.find_nodes(op="placeholder")
+    tangents = [node for node in inputs if "tangents" in str(node.target)]
+    count = len(gm.graph.output_node().args[0]) - (len(inputs) - len(tangents))
+    names = [node.name for node in inputs]
+    forward, backward = getattr(partitioners, function)(gm, [], num_fwd_outputs=count,
+                                                        static_lifetime_input_indices=[])
+    whole = torch.fx.Graph()
+    values = {name: whole.placeholder(name) for name in names}
+    for part, root in (("forward", forward), ("backward", backward)):
+        given = [values[node.name] for node in root.graph.find_nodes(op="placeholder")]
+        called = whole.call_module(f"{part}_part", tuple(given))
+        results = [whole.call_function(__import__("operator").getitem, (called, i))
+                   for i in range(len(root.graph.output_node().args[0]))]
+        for made, result in zip(root.graph.output_node().args[0], results):
+            if isinstance(made, torch.fx.Node):
+                values.setdefault(made.name, result)
+        if part == "forward":
+            outputs = results[:count]
+    whole.output([*outputs, *results])
+    for node, old in zip(whole.find_nodes(op="placeholder"), inputs):
+        node.meta = dict(old.meta)
+    return torch.fx.GraphModule({"forward_part": forward, "backward_part": backward}, whole)
+
+
 def passes() -> list[CataloguedPass]:
     """Return the entries of this stage."""
     return [*_inference(), *_normalise(), *_rewrite(), *_share(), *_split(), *_order(), *_functorch()]
@@ -241,10 +278,10 @@ def _normalise() -> list[CataloguedPass]:
                Innocent("arithmetic", m.torch_arithmetic, (T(2, 3), T(2, 3)))),
         _entry("annotate_types_with_schema", "notes types from schemas",
                _transform("fx.experimental.schema_type_annotation", "AnnotateTypesWithSchema"),
-               Innocent("split", m.split_pieces, (T(5),)), writes="types"),
+               Innocent("rows", m.unbind_pieces, (T(2, 3),)), writes="types"),
         _entry("annotate_getitem_nodes", "notes the types of pieces, from the type of the whole",
                recipe(annotate_pieces, "fx.passes.annotate_getitem_nodes"),
-               Innocent("split", m.split_pieces, (T(5),)), writes="types",
+               Innocent("rows", m.unbind_pieces, (T(2, 3),)), writes="types",
                after=("fx.annotate_types_with_schema",)),
     ]
 
@@ -257,10 +294,9 @@ def _rewrite() -> list[CataloguedPass]:
         _entry("merge_matmul", "joins products that share their right operand",
                _call("fx.experimental.merge_matmul", "merge_matmul"),
                Innocent("two", m.two_matmuls, (T(2, 3), T(4, 3), T(3, 5)))),
-        _entry("split_const_subgraphs", "computes what depends on constants alone at the first call",
-               _call("fx.experimental.const_fold", "split_const_subgraphs"),
-               Innocent("weights", seeded(m.FoldableWeight), (T(3, 4),)), idempotent=False,
-               why="the first call of the result stores what it folded"),
+        _entry("split_const_subgraphs", "computes what depends on constants alone, once",
+               recipe(fold_subgraph, "fx.experimental.const_fold"),
+               Innocent("weights", seeded(m.FoldableWeight), (T(3, 4),)), inference=True),
         _entry("replace_pattern", "replaces y + (-x) by y - x with the subgraph rewriter",
                recipe(replace_by_pattern, "fx.subgraph_rewriter", ignore_literals=False),
                Innocent("negated", m.negated_sum, pair)),
@@ -315,7 +351,7 @@ def _split() -> list[CataloguedPass]:
 
 
 def _order() -> list[CataloguedPass]:
-    chained = Innocent("chain", m.chain, (T(2, 3), T(2, 3)))
+    chained = Innocent("branches", m.branches, (T(2, 3), T(2, 3)))
     return [
         _entry("legalize_graph", "sorts a graph that was built out of order",
                recipe(sort_shuffled, "fx.passes.tools_common", function="legalize_graph"), chained,
@@ -326,11 +362,16 @@ def _order() -> list[CataloguedPass]:
         _entry("canonicalize_graph", "puts independent nodes in one order and names them by target",
                recipe(canonicalize, "fx.passes.canonicalize"), chained, writes="order", torch=">=2.15"),
         _entry("rename_nodes_to_canonical", "names nodes by their targets",
-               recipe(rename_all, "fx.passes.canonicalize"), chained, writes="names", torch=">=2.15"),
+               recipe(rename_all, "fx.passes.canonicalize"), chained, capture="dynamo", writes="names",
+               torch=">=2.15"),
     ]
 
 
 def _functorch() -> list[CataloguedPass]:
+    needs_grad = T(3, 4, requires_grad=True), T(4, 5, requires_grad=True)
+    losses = Innocent("loss", m.loss, needs_grad),
+    Innocent("partly", m.partly_trained, (T(3, 4), needs_grad[1]))
+    again = {"idempotent": False, "why": "its result calls the two parts, which is no joint graph"}
     return [
         _entry("functorch.raise_getitems", "takes pieces out where they are made",
                _functorch_call("compile_utils", ["raise_getitems"]),
@@ -342,6 +383,13 @@ def _functorch() -> list[CataloguedPass]:
                _functorch_call("compilers", ["strip_overloads", "_canonicalize"]),
                Innocent("convert", m.convert, (T(2, 3),)), capture="make_fx",
                after=("functorch.strip_overloads",)),
+        _entry("functorch.default_partition", "cuts a joint graph, every value that backward needs saved",
+               recipe(partition, "_functorch.partitioners", function="default_partition"), *losses,
+               capture="joint", functional=True, **again),
+        _entry("functorch.min_cut_rematerialization_partition",
+               "cuts a joint graph, some values computed again instead of saved",
+               recipe(partition, "_functorch.partitioners", function="min_cut_rematerialization_partition"),
+               *losses, capture="joint", functional=True, **again),
         _entry("functorch.reordering_to_mimic_autograd_engine",
                "computes forward values where backward needs them",
                _functorch_call("partitioners", ["reordering_to_mimic_autograd_engine"]),

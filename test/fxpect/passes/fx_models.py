@@ -33,10 +33,10 @@ def unused_value(x):
     return torch.cos(x) + 1
 
 
-def split_pieces(x):
-    """The pieces of a split."""
-    a, b = torch.split(x, [2, 3])
-    return a.sum() + b.sum()
+def unbind_pieces(x):
+    """The rows of a tensor."""
+    rows = torch.unbind(x, 0)
+    return rows[0].sum() + rows[1].amax()
 
 
 def chain(x, y):
@@ -44,6 +44,13 @@ def chain(x, y):
     a = torch.relu(x) + y
     b = torch.sigmoid(a) * y
     return b - torch.tanh(a), b
+
+
+def branches(x, y):
+    """Two branches that meet at the end."""
+    left = torch.sin(x)
+    right = torch.cos(y)
+    return left + right, left * right
 
 
 def sum_then_relu(x, y):
@@ -96,6 +103,12 @@ def convert(x):
 def loss(x, w):
     """A loss whose backward needs the forward's values."""
     return torch.sigmoid(torch.tanh(x @ w)).sum()
+
+
+def partly_trained(x, w):
+    """A loss of which one input asks for no gradient, and a value besides."""
+    y = torch.relu(x @ w)
+    return (y * torch.exp(y)).mean(), y
 
 
 # ---- modules

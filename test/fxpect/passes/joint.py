@@ -61,15 +61,18 @@ def early(gm: torch.fx.GraphModule):
     gm.recompile()
 
 
-def some_patterns(gm: torch.fx.GraphModule, *, module: str, handlers: list, settings: dict):
+def some_patterns(gm: torch.fx.GraphModule, *, module: str, handlers: list, settings: dict,
+                  no_ops_first: bool = False):
     """Apply, of a module's ``pass_patterns``, those whose handler or search function has one of these names.
 
-    A name that ends in "*" stands for all that begin with it. ``settings`` are Inductor's.
+    A name that ends in "*" stands for all that begin with it. ``settings`` are Inductor's. ``no_ops_first``
+    removes operations that do nothing before, as the joint passes do.
     """
     import importlib
     import inspect
 
     from torch._inductor import config
+    from torch._inductor.fx_passes.post_grad import remove_noop_ops
     from torch._inductor.pattern_matcher import PatternMatcherPass, stable_topological_sort
 
     def chosen(entry):
@@ -81,6 +84,8 @@ def some_patterns(gm: torch.fx.GraphModule, *, module: str, handlers: list, sett
 
     registry = importlib.import_module(f"torch._inductor.fx_passes.{module}")
     registry.lazy_init()
+    if no_ops_first:
+        remove_noop_ops(gm.graph)
     for everything in registry.pass_patterns:
         some = PatternMatcherPass(pass_name=handlers[0])
         for key, entries in everything.patterns.items():
@@ -143,7 +148,7 @@ def _constants() -> list[CataloguedPass]:
                recipe(no_ops, "joint_graph"), *neutral),
         _entry("remove_redundant_views", "reuses a dtype view that exists already",
                recipe(joint_function, "joint_graph", attribute="remove_redundant_views"),
-               Innocent("back", m.view_twice, (x,), capture="make_fx"),
+               Innocent("back", m.VIEW_TWICE, (x,)),
                Innocent("twice", m.same_view_twice, (x,), capture="make_fx")),
     ]
 
@@ -151,7 +156,8 @@ def _constants() -> list[CataloguedPass]:
 def _patterns() -> list[CataloguedPass]:
     def named(name: str, does: str, handlers: list[str], *models: Innocent, home: str = "joint_graph",
               **fields) -> CataloguedPass:
-        make = recipe(some_patterns, home, module="joint_graph", handlers=handlers, settings={})
+        first = {"no_ops_first": True} if fields.get("after") else {}
+        make = recipe(some_patterns, home, module="joint_graph", handlers=handlers, settings={}, **first)
         return _entry(name, does, make, *models, **fields)
 
     x, half = T(3, 4), T(3, 4, dtype=torch.float16)
@@ -178,7 +184,8 @@ def _patterns() -> list[CataloguedPass]:
         named("fuse_attention", "replaces written-out attention by scaled_dot_product_attention",
               ["_sfdp_pattern_*"],
               Innocent("div", m.attention_div, heads), Innocent("mul", m.attention_mul, heads),
-              Innocent("mask", m.attention_masked, (*heads, T(1, 1, 8, 8))), home="fuse_attention"),
+              Innocent("mask", m.attention_masked, (*heads, T(1, 1, 8, 8))), home="fuse_attention",
+              after=("joint.remove_noop_ops",)),
         named("randperm_index", "indexes by a permutation without checks or atomic adds",
               ["randperm_index_pattern", "randperm_index_full_pattern", "randperm_index_add_pattern",
                "randperm_index_add_full_pattern"],

@@ -113,10 +113,16 @@ def times_zero(x):
     return torch.relu(x + x.neg() * 0)
 
 
-def view_twice(x):
-    """Two reinterpretations of one tensor, the second back to where it came from."""
-    bits = aten.view.dtype(x, torch.int32)
-    return bits + 1, aten.view.dtype(bits, torch.float32) * 2
+# Two reinterpretations of one tensor, the second back to where it came from. It is a text because every
+# capture puts something between the two.
+VIEW_TWICE = """
+def forward(self, x: "f32[2, 3]"):
+    view: "i32[2, 3]" = torch.ops.aten.view.dtype(x, torch.int32)
+    add: "i32[2, 3]" = torch.ops.aten.add.Tensor(view, 1)
+    view_1: "f32[2, 3]" = torch.ops.aten.view.dtype(view, torch.float32)
+    mul: "f32[2, 3]" = torch.ops.aten.mul.Tensor(view_1, 2)
+    return (add, mul)
+"""
 
 
 def same_view_twice(x):

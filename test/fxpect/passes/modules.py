@@ -181,6 +181,17 @@ class TransposedConv(nn.Module):
         return self.conv(x)
 
 
+class Recurrent(nn.Module):
+    """An LSTM."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(4, 5, batch_first=True)
+
+    def forward(self, x):
+        return self.lstm(x)[0] + 1
+
+
 class TwoHeads(nn.Module):
     """Two projections of one input."""
 

@@ -7,7 +7,7 @@ import torch
 from fxpect.passes import post_grad_models as m
 from fxpect.passes.catalogue import CataloguedPass, Innocent, recipe
 from fxpect.passes.joint import some_patterns
-from fxpect.specs import T
+from fxpect.specs import Dim, T
 
 NORMALIZATION = "post_grad.normalization_aten_pass"
 
@@ -222,7 +222,7 @@ def _functions() -> list[CataloguedPass]:
                Innocent("fresh", m.write_rows, _rows()), Innocent("input", m.write_input_rows, _rows())),
         _entry("dedupe_symints", "computes each symbolic size once",
                recipe(dedupe_sizes, "dedupe_symint_uses"),
-               Innocent("sizes", m.same_size_twice, (T("B", 4), T("B", 4)), dynamic=True)),
+               Innocent("sizes", m.SAME_SIZE_TWICE, (Dim("s0", min=2), T("s0", 4), T("s0", 4)))),
     ]
 
 

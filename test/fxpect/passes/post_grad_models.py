@@ -219,9 +219,17 @@ def draw_twice(x):
     return torch.rand(3, 4) + x, torch.bernoulli(x.sigmoid())
 
 
-def same_size_twice(x, y):
-    """One symbolic size, found in two ways."""
-    return x.view(x.numel()) + y.view(y.shape[0] * 4)
+# One size computed twice. It is a text because tracing computes each size once.
+SAME_SIZE_TWICE = """
+def forward(self, s0: "SymInt(s0)", x: "f32[s0, 4]", y: "f32[s0, 4]"):
+    s0: "2 <= s0"
+    mul: "SymInt(4*s0)" = operator.mul(s0, 4)
+    view: "f32[4*s0]" = torch.ops.aten.view.default(x, [mul])
+    mul_1: "SymInt(4*s0)" = operator.mul(s0, 4)
+    view_1: "f32[4*s0]" = torch.ops.aten.view.default(y, [mul_1])
+    add: "f32[4*s0]" = torch.ops.aten.add.Tensor(view, view_1)
+    return (add,)
+"""
 
 
 def running_total(x):

@@ -92,6 +92,28 @@ def numpy_names(gm: torch.fx.GraphModule):
     gm.recompile()
 
 
+def linear_of_cat(gm: torch.fx.GraphModule, *, floor: int):
+    """Run the fusion cat_linear for joins of at least ``floor`` bytes and pieces of any width."""
+    from unittest import mock
+
+    from torch._inductor import config
+    from torch._inductor.fx_passes import group_batch_fusion
+
+    with (mock.patch.object(group_batch_fusion, "CAT_LINEAR_CAT_TRAFFIC_FLOOR_BYTES", floor),
+          mock.patch.object(group_batch_fusion, "CAT_LINEAR_MIN_PIECE_WIDTH", 1),
+          config.patch(pre_grad_fusion_options={"cat_linear": {}})):
+        group_batch_fusion.group_batch_fusion_passes(gm.graph, pre_grad=True)
+    gm.graph.lint()
+    gm.recompile()
+
+
+def lift_quantization(gm: torch.fx.GraphModule):
+    """Move quantization above the views before it."""
+    from torch._inductor.fx_passes.quantization import quant_lift_up
+
+    quant_lift_up(gm)
+
+
 def passes() -> list[CataloguedPass]:
     """Return the entries of this stage."""
     return [*_options(), *_fusions(), *_always_on(), *_conv_norm(), *_permutes(), *_whole()]
@@ -185,6 +207,12 @@ def _fusions() -> list[CataloguedPass]:
         _fusion("batch_nan_to_num", "stacks nan_to_num with the same replacement",
                 Innocent("two", m.two_nan_to_num, pair)),
         _fusion("batch_detach", "stacks detached operands", Innocent("two", m.two_detach, pair)),
+        CataloguedPass(
+            "pre_grad.cat_linear", "pre_grad", "dynamo", "replaces the linear of a join by a sum of linears",
+            recipe(linear_of_cat, "group_batch_fusion", floor=1),
+            (Innocent("plain", m.linear_of_joined, (T(3, 2), T(3, 4), T(5, 6))),
+             Innocent("bias", m.linear_of_joined_with_bias, (T(3, 2), T(3, 4), T(5, 6), T(5)))),
+            options="pre_grad_fusion_options['cat_linear'] = {}", torch=">=2.15"),
         _fusion("batch_dropout", "stacks dropouts with the same settings",
                 Innocent("evaluation", m.two_dropouts, pair)),
     ]
@@ -204,6 +232,10 @@ def _always_on() -> list[CataloguedPass]:
             recipe(numpy_names, "misc_patterns"),
             (Innocent("sum", m.sum_over_axis, (T(3, 4),)),
              Innocent("mean", m.softmax_by_axis, (T(3, 4), T(3, 4))))),
+        CataloguedPass(
+            "pre_grad.quant_lift_up", "pre_grad", "make_fx", "moves quantization above the views before it",
+            recipe(lift_quantization, "quantization"),
+            (Innocent("views", m.quantized_heads, (T(2, 3, 8), T(8, 8))),)),
         CataloguedPass(
             "pre_grad.apply_gumbel_max_trick_pass", "pre_grad", "dynamo",
             "draws a category by adding noise to logits, not by dividing probabilities",
@@ -271,9 +303,8 @@ def _permutes() -> list[CataloguedPass]:
 
 
 def _whole() -> list[CataloguedPass]:
-    everything = {"normalization_pass": {},
-                  **{entry.name.removeprefix("pre_grad."): dict(entry.make.settings["settings"])
-                                               for entry in [*_fusions(), *_options()][:-1]}}
+    chosen = [entry.make.settings for entry in [*_options(), *_fusions()] if "option" in entry.make.settings]
+    everything = {settings["option"]: settings["settings"] for settings in chosen}
     sample = Innocent("cat_relu", m.relu_of_cat, (T(2, 8), T(2, 2)))
     return [
         CataloguedPass(

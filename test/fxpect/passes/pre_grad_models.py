@@ -226,6 +226,16 @@ def two_dropouts(a, b):
     return F.dropout(a, p=0.5, training=False) + F.dropout(b, p=0.5, training=False)
 
 
+def linear_of_joined(x, y, w):
+    """A linear of two joined features."""
+    return F.relu(F.linear(torch.cat([x, y], dim=-1), w))
+
+
+def linear_of_joined_with_bias(x, y, w, b):
+    """The same with a bias."""
+    return torch.tanh(F.linear(torch.cat([x, y], dim=1), w, b))
+
+
 # ---- always on
 
 
@@ -287,6 +297,17 @@ def permute_then_bmm(x, y):
 def permute_then_matmul(x, y):
     """A product with its right operand swapped."""
     return torch.matmul(x, y.permute(0, 2, 1))
+
+
+def quantized_heads(x, w):
+    """A linear, split into heads, quantized and dequantized."""
+    import torch.ao.quantization.fx._decomposed
+
+    quantized = torch.ops.quantized_decomposed
+    heads = torch.ops.aten.view.default(x @ w, [2, 3, 2, 4])
+    heads = torch.ops.aten.permute.default(heads, [0, 2, 1, 3])
+    small = quantized.quantize_per_tensor.default(heads, 0.1, 0, -128, 127, torch.int8)
+    return quantized.dequantize_per_tensor.default(small, 0.1, 0, -128, 127, torch.int8) * 2
 
 
 def gated(x, y):
