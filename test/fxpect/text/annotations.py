@@ -23,6 +23,7 @@ DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 MISSING = "?"
 
 _TENSOR = re.compile(r"(\w+)\[(.*?)\](?:\((.*)\))?$", re.DOTALL)
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _SYMBOLIC = re.compile(r"(SymInt|SymFloat|SymBool)\((.*)\)$", re.DOTALL)
 
 
@@ -70,7 +71,8 @@ class TypeWriter:
         if isinstance(value, torch.Tensor):
             return _with_flags(self._spell(value), value) if is_input else self._spell(value)
         if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
-            return f"{type(value).__name__}({self.symbols.text(value)})"
+            text = self.symbols.text(value)
+            return text if text in ("True", "False") or _NUMBER.fullmatch(text) else f"{type(value).__name__}({text})"
         if isinstance(value, (tuple, list)):
             items = [self.text(item, is_input) or "None" for item in value]
             if isinstance(value, list):

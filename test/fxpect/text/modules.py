@@ -6,6 +6,7 @@ import functools
 import inspect
 import keyword
 import re
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -76,7 +77,17 @@ def _contents(value: torch.Tensor, constant: Callable[[Any], str]) -> str:
         return ""
     if value.layout is not torch.strided or value.is_quantized or value.numel() > _SHOWN_ELEMENTS:
         return ""
-    return f" = {constant(value.detach().cpu().tolist())}"
+    numbers = value.detach().cpu().tolist()
+    return f" = {constant(_shortest(numbers) if value.dtype is torch.float32 else numbers)}"
+
+
+def _shortest(number: Any) -> Any:
+    """Return the number with the fewest digits that is the same in 32 bits."""
+    if isinstance(number, list):
+        return [_shortest(item) for item in number]
+    packed = struct.pack("f", number)
+    short = (float(f"{number:.{digits}g}") for digits in (6, 7, 8))
+    return next((value for value in short if struct.pack("f", value) == packed), number)
 
 
 def _constructor(module: torch.nn.Module, constant: Callable[[Any], str]) -> str:

@@ -23,6 +23,8 @@ _INDENT = "    "
 _WIDTH = 110
 _SYMBOL_NAME = re.compile(r"\b(?:s|u|zf|zuf)\d+\b")
 _ON_NODE = re.compile(r"(?<=on node ')\w+(?=')")
+_TUPLE_OPERANDS = frozenset(  # saving and loading a program turns the tuples of these into lists
+    f"torch.ops.higher_order.{name}" for name in ("cond", "while_loop", "while_loop_stack_output"))
 _SILENT = frozenset(  # nothing comes out of these, so a missing type says nothing
     "torch._C._set_grad_enabled torch.amp.autocast_mode._enter_autocast torch.amp.autocast_mode._exit_autocast "
     "operator.setitem operator.delitem torch._check torch._check_is_size torch._assert torch._assert_async "
@@ -159,6 +161,8 @@ class _Printer:
                 items += [f"{key}={texts[type(item)](item)}" for key, item in kwargs.items()]
             if op == "call_function":
                 call, given = calls[id(node.target)]
+                if call in _TUPLE_OPERANDS:
+                    items = [self._argument(tuple(item) if isinstance(item, list) else item) for item in node.args]
                 right = f"{call}({', '.join(items)})"
             elif op == "call_method":
                 call = node.target

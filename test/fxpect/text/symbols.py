@@ -15,6 +15,7 @@ from torch.utils._sympy.value_ranges import ValueRanges
 
 from fxpect.errors import GraphTextError
 
+_PREFIXES = ("s", "u", "zf", "zuf")  # backed and unbacked sizes, backed and unbacked floats
 _NO_BOUND = 2**62  # torch writes "no upper bound" as infinity or as a very large integer
 _FUNCTIONS = {name: value for name, value in vars(torch_sympy).items()
               if isinstance(value, type) and issubclass(value, sympy.Basic) and value.__module__ == torch_sympy.__name__}
@@ -53,14 +54,18 @@ class SymbolNames:
             if expression not in self._renamed:
                 self._add(expression, environment)
             return self._renamed[expression].name
-        free = sorted(expression.free_symbols, key=lambda symbol: (len(symbol.name), symbol.name))
-        for symbol in free:
-            if symbol not in self._renamed:
-                self._add(symbol, environment)
+        free = expression.free_symbols
+        new = [symbol for symbol in free if symbol not in self._renamed]
+        if len(new) > 1:  # the order of creation: the names themselves come from a hash
+            places = {symbol: place for place, symbol in enumerate(environment.var_to_range)}
+            new.sort(key=lambda symbol: (places.get(symbol, len(places)), symbol.name))
+        for symbol in new:
+            self._add(symbol, environment)
         return str(expression.xreplace({symbol: self._renamed[symbol] for symbol in free}))
 
     def _add(self, symbol: Any, environment: Any) -> None:
-        prefix = symbol.name.rstrip("0123456789") or "s"
+        prefix = symbol.name.rstrip("0123456789")
+        prefix = prefix if prefix in _PREFIXES else "s"
         number = self._counts.get(prefix, 0)
         self._counts[prefix] = number + 1
         name = f"{prefix}{number}"
@@ -132,7 +137,7 @@ class SymbolTable:
         if found is not None:
             return found
         prefix = name.rstrip("0123456789")
-        if prefix == name or prefix not in ("s", "u", "zf", "zuf"):
+        if prefix == name or prefix not in _PREFIXES:
             raise GraphTextError(f"expected a symbol such as s0 or u0; got {name}", line)
         if self._environment is None:
             self._environment = ShapeEnv()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import functools
+import importlib
 import inspect
 import math
 import operator
@@ -77,6 +78,11 @@ _PLAIN_METHODS = frozenset(
     "append extend index count items keys values get copy bit_length conjugate is_integer as_integer_ratio "
     "tolist numel dim size stride item".split())
 
+_LIBRARIES = {  # operators that torch registers only when this module is imported
+    "prims": "torch._prims", "rngprims": "torch._prims.rng_prims",
+    "quantized_decomposed": "torch.ao.quantization.fx._decomposed",
+    "_c10d_functional": "torch.distributed._functional_collectives"}
+
 _registered: dict[str, Callable] = {}
 _registered_names: dict[Any, str] = {}
 
@@ -138,17 +144,14 @@ def _torch_name(target: Any, short: str) -> str | None:
     for place in _TORCH_PLACES:
         holder = _walk(place)
         for name in names:
-            if holder is not None and vars_get(holder, name) is target:
+            if holder is not None and _get(holder, name) is target:
                 return f"{place}.{name}"
     if getattr(torch.Tensor, short, None) is target:
         return f"torch.Tensor.{short}"
-    module = getattr(target, "__module__", None)
-    if isinstance(module, str) and module.partition(".")[0] == "torch":
-        return None
     return None
 
 
-def vars_get(holder: Any, name: str) -> Any:
+def _get(holder: Any, name: str) -> Any:
     """Return an attribute without triggering a module's lazy loading."""
     return vars(holder).get(name) if inspect.ismodule(holder) else getattr(holder, name, None)
 
@@ -212,10 +215,19 @@ def _resolve(name: str) -> Callable | None:
     if place not in _TORCH_PLACES and name not in _MORE_TORCH:
         return None
     holder = _walk(place)
-    found = None if holder is None else vars_get(holder, last)
+    found = None if holder is None else _get(holder, last)
     if found is None or isinstance(found, type) and name not in _MORE_TORCH or not callable(found):
         return None
-    return found if name in _MORE_TORCH or found in _overridable() else None
+    if name in _MORE_TORCH or found in _overridable():
+        return found
+    plain = place == "torch" and getattr(torch._C._VariableFunctions, last, None) is not None
+    return found if plain and _is_safe_operator(f"aten::{last}") else None
+
+
+def _is_safe_operator(qualified: str) -> bool:
+    """Say whether there is such an operator, none of whose forms touches a file."""
+    schemas = torch._C._jit_get_schemas_for_operator(qualified)
+    return bool(schemas) and not any(_touches_files(schema) for schema in schemas)
 
 
 @functools.lru_cache(maxsize=None)
@@ -230,29 +242,27 @@ def _resolve_operator(parts: list[str]) -> Callable | None:
     if len(parts) not in (2, 3) or not all(part.isidentifier() for part in parts):
         return None
     if parts[0] == "higher_order":
-        from torch._higher_order_ops import utils  # noqa: F401  (torch registers its operators on this import)
-
+        importlib.import_module("torch._higher_order_ops")  # torch registers these operators on import
         found = None if len(parts) != 2 or parts[1].startswith("__") else getattr(torch.ops.higher_order, parts[1], None)
         return found if isinstance(found, HigherOrderOperator) else None
     qualified = f"{parts[0]}::{parts[1]}"
-    if not torch._C._jit_get_schemas_for_operator(qualified):
+    if parts[0] in _LIBRARIES:
+        importlib.import_module(_LIBRARIES[parts[0]])
+    if parts[0] == "debugprims" or not _is_safe_operator(qualified):
         return None
     packet = getattr(getattr(torch.ops, parts[0]), parts[1], None)
     if not isinstance(packet, OpOverloadPacket):
         return None
     overloads = packet.overloads()
-    if any(_touches_files(getattr(packet, overload)) for overload in overloads):
-        return None
     if len(parts) == 2:
         return packet
     return getattr(packet, parts[2]) if parts[2] in overloads else None
 
 
-def _touches_files(overload: OpOverload) -> bool:
-    """Say whether an operator reads or writes a file, as far as its schema shows."""
-    words = ("file", "path", "fname")
-    names = [argument.name.lower() for argument in overload._schema.arguments if "str" in str(argument.type)]
-    return overload.namespace == "debugprims" or any(word in name for name in names for word in words)
+def _touches_files(schema: Any) -> bool:
+    """Say whether an operator reads or writes a file, as far as the names of its strings show."""
+    names = [argument.name.lower() for argument in schema.arguments if "str" in str(argument.type)]
+    return any(word in name for name in names for word in ("file", "path", "fname"))
 
 
 @functools.lru_cache(maxsize=None)

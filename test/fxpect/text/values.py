@@ -41,6 +41,30 @@ def float_text(value: float) -> str:
     return repr(value)
 
 
+def _scalar_text(value: Any, symbol_text: Callable[[Any], str]) -> str:
+    if isinstance(value, (torch.dtype, torch.memory_format, torch.layout)) or type(value) is torch.qscheme:
+        return str(value)
+    if isinstance(value, torch.device):
+        return f'torch.device("{value}")'
+    if isinstance(value, complex):
+        return f"complex({float_text(value.real)}, {float_text(value.imag)})"
+    if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
+        return f'{type(value).__name__}("{symbol_text(value)}")'
+    if value is ...:
+        return "..."
+    if value is NotImplemented:
+        return "NotImplemented"
+    for kind in (bool, int, float, str, bytes):  # a subclass, such as an IntEnum, counts as its plain value
+        if isinstance(value, kind):
+            return float_text(float(value)) if kind is float else kind.__repr__(value)
+    if isinstance(value, type) and value in _TYPE_NAMES:
+        return _TYPE_NAMES[value]
+    if callable(value) and not isinstance(value, (type, torch.nn.Module, torch.Tensor)):
+        return target_name(value)
+    owner = value if isinstance(value, type) else type(value)
+    return f'opaque("{owner.__module__}.{owner.__qualname__}")'
+
+
 class _Texts(dict):
     """The function that writes a value, by the type of the value; made on first sight of a type."""
 
