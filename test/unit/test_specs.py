@@ -113,9 +113,9 @@ class SpecTextTests(unittest.TestCase):
     def test_other_texts_are_refused(self):
         """A text that is no spec is a SpecError that shows it, and nothing in it is evaluated."""
         for text in ("", "f32", "f32[", "f33[2]", "f32[2](color=3)", "f32[2](3)", "f32[-1]", "f32[2.5]",
-                     "Same(-1)", "Same(0, 1)", "f32[2](values=__import__('os'))", "f32[2](seed='x')", "f32[x.y]",
-                     "__import__('os')[2]", "f32[B(min=0, step=2)]", "f32[2](values=1+1)", "[" * 5000,
-                     "f32[f(2)]"):
+                     "Same(-1)", "Same(0, 1)", "f32[2](values=__import__('os'))", "f32[2](seed='x')",
+                     "f32[x.y]", "__import__('os')[2]", "f32[B(min=0, step=2)]", "f32[2](values=1+1)",
+                     "[" * 5000, "f32[f(2)]"):
             with self.subTest(text=text[:40]), self.assertRaises(SpecError):
                 parse_spec(text)
 
@@ -274,7 +274,8 @@ class ExampleTests(unittest.TestCase):
         """From four elements on, nan, both infinities and -0.0 are there, for any seed."""
         for seed in range(50):
             values = T(4, values="special").example(seed=seed)
-            found = (values.isnan(), values == math.inf, values == -math.inf, (values == 0) & values.signbit())
+            zero = (values == 0) & values.signbit()
+            found = (values.isnan(), values == math.inf, values == -math.inf, zero)
             self.assertTrue(all(one.any() for one in found), seed)
 
     def test_extreme_reaches_the_limits(self):

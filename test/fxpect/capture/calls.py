@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from fxpect.capture.models import model_name, own_model
+from fxpect.capture.models import OwnModel, model_name, own_model
 from fxpect.errors import CaptureError, SpecError
 from fxpect.specs import Dim, Same, TensorSpec, View, default_sizes
 from fxpect.specs.realizing import dims_of, realize
@@ -24,18 +24,22 @@ class Call:
 
     ``specs`` are the caller's inputs leaf by leaf (tensors are private clones), ``values`` the real
     arguments made from them, ``names`` what the model calls them, ``tree`` how they nest in
-    ``(args, kwargs)``. ``function`` is the plain function, where the model is one.
+    ``(args, kwargs)``.
     """
 
     name: str
-    model: torch.nn.Module
-    function: Callable | None
+    own: OwnModel
     specs: list[Any]
     values: list[Any]
     names: list[str]
     tree: pytree.TreeSpec
     sizes: dict[str, int]
     dynamic: bool | None
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The model as a module."""
+        return self.own.module
 
     def arguments(self, values: list[Any] | None = None) -> tuple[tuple, dict]:
         """Return ``(args, kwargs)`` with these leaves, or with the real ones."""
@@ -72,9 +76,9 @@ def bind(model: Any, inputs: tuple, kwargs: Mapping[str, Any] | None, dynamic: b
         raise SpecError(f"{name}: a Dim as an input is a symbolic size of a graph; give a model the int")
     sizes = default_sizes(dim for leaf in leaves for dim in dims_of(leaf))
     values = realize(leaves, sizes, device=device)
-    module, function = own_model(model)
-    names = _leaf_names(module.forward, tree, name)
-    return Call(name, module, function, leaves, values, names, tree, sizes, dynamic)
+    own = own_model(model)
+    names = _leaf_names(own.module.forward, tree, name)
+    return Call(name, own, leaves, values, names, tree, sizes, dynamic)
 
 
 def stand_in(*args: Any, **kwargs: Any) -> None:

@@ -41,7 +41,7 @@ def dynamo(call: Call) -> Captured:
     args, kwargs = call.arguments()
     torch._dynamo.reset()
     try:
-        torch.compile(call.function or call.model, backend=backend, fullgraph=True)(*args, **kwargs)
+        torch.compile(call.own.function or call.model, backend=backend, fullgraph=True)(*args, **kwargs)
     except _Stop:
         pass
     finally:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
+import torch._dynamo
 
 from fxpect.capture.calls import Call
 from fxpect.capture.results import Captured, Inputs, clean_copy
@@ -15,10 +17,20 @@ def export(call: Call, strict: bool) -> Captured:
     """Return the graph of ``torch.export.export``, parameters lifted, with the program itself."""
     args, kwargs = call.arguments()
     shapes = _dynamic_shapes(call)
-    program = torch.export.export(call.model, args, kwargs, dynamic_shapes=shapes, strict=strict)
-    if strict:
-        torch._dynamo.reset()
+    try:
+        program = torch.export.export(call.model, args, kwargs, dynamic_shapes=shapes, strict=strict)
+    finally:
+        if strict:
+            _forget()
     return from_program(program, call)
+
+
+def _forget() -> None:
+    """Drop what dynamo keeps of a strict export: its caches, and a global that holds the model."""
+    torch._dynamo.reset()
+    kept = vars(sys.modules.get("torch._dynamo.functional_export", torch._dynamo))
+    for name in [name for name in kept if name.startswith("__compiled_fn")]:
+        del kept[name]
 
 
 def from_program(program: torch.export.ExportedProgram, call: Call) -> Captured:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import random
 import sys
 import warnings
@@ -59,14 +60,12 @@ def _pinned_config() -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep what a capture raises from being printed too: logs, partial graphs, advice about torch itself."""
-    logs = [logging.getLogger(name) for name in ("torch._guards", "torch.fx.experimental.symbolic_shapes")]
-    levels = [log.level for log in logs]
+    disabled = logging.root.manager.disable
     try:
-        for log in logs:
-            log.setLevel(logging.CRITICAL)
+        if not os.environ.get("TORCH_LOGS"):
+            logging.disable(logging.ERROR)
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for log, level in zip(logs, levels, strict=True):
-            log.setLevel(level)
+        logging.disable(disabled)

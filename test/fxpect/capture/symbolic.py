@@ -44,9 +44,9 @@ def symbolic(call: Call) -> Captured:
     """
     places = call.tensor_leaves()
     tracer = _FlatTracer(call, places)
-    is_plain = isinstance(call.function, types.FunctionType) and not vars(call.model)["_modules"] \
+    is_plain = isinstance(call.own.function, types.FunctionType) and not vars(call.model)["_modules"] \
         and not named_state(call.model)
-    graph = tracer.trace(call.function if is_plain else call.model)
+    graph = tracer.trace(call.own.function if is_plain else call.model)
     names = [call.names[place] for place in places]
     gm = clean_copy(torch.fx.GraphModule(tracer.root, graph), names, type(call.model).__name__)
     gm.train(call.model.training)

@@ -105,8 +105,10 @@ def holds_for(example: Any, sizes: Mapping[str, int]) -> bool:
     """Return whether the graph of ``example`` claims to be right for these sizes of its named dims.
 
     It does where the ranges of its symbols and the guards of its trace hold; a pass may rely on both.
+    A name left out has the size of the capture.
     """
     values: dict[sympy.Symbol, sympy.Integer] = {}
+    sizes = {**example.sizes, **sizes}
     env = None
     for node, spec in zip(example.placeholders, example.inputs, strict=True):
         value = node.meta.get(example.meta_key)
@@ -115,7 +117,7 @@ def holds_for(example: Any, sizes: Mapping[str, int]) -> bool:
         for size, dim in zip(traced, known, strict=False):
             if isinstance(size, torch.SymInt) and raw(size).is_Symbol and isinstance(dim, (int, Dim)):
                 env = size.node.shape_env
-                values[raw(size)] = sympy.Integer(dim if isinstance(dim, int) else dim.size(sizes))
+                values[raw(size)] = sympy.Integer(dim if isinstance(dim, int) else dim.evaluate(sizes))
     if env is None:
         return True
     known_ranges = env.var_to_range

@@ -96,7 +96,8 @@ class _Flat:
             leaves[place] = value
         args, kwargs = self.call.arguments(leaves)
         own = dict(zip(self.state, state, strict=True))
-        return torch.func.functional_call(self.call.model, own, args, kwargs)
+        with self.call.own.reading(own):
+            return torch.func.functional_call(self.call.model, own, args, kwargs)
 
     def run_flat(self, *flat: Any) -> tuple:
         """Call the model and return its outputs as one tuple."""
