@@ -166,7 +166,7 @@ def _difference(before: str, after: str) -> str:
     from fxpect.text.diff import graph_diff
 
     try:
-        return str(graph_diff(before, after))
+        return str(graph_diff(before, after, limit=len(before) + len(after)))
     except FxpectError:
         return "\n".join(difflib.unified_diff(before.splitlines(), after.splitlines(), "before", "after",
                                               lineterm=""))
