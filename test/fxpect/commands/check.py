@@ -21,9 +21,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, help="stop each model after so long")
     parser.add_argument("--seed", type=int, default=0, help="another seed walks another way (default 0)")
     parser.add_argument("--device", help="run every example there (default cpu, or FXPECT_DEVICE)")
-    parser.add_argument("--isolate", action="store_true", help="judge in a subprocess: a crash or hang is one finding")
-    parser.add_argument("--timeout", type=float, default=20.0, help="seconds for one example with --isolate (default 20)")
-    parser.add_argument("--memory", type=int, default=8192, help="MiB for the subprocess with --isolate (default 8192)")
+    parser.add_argument("--no-isolate", dest="isolate", action="store_false",
+                        help="judge in this process, where a crash or a hang ends the run")
+    parser.add_argument("--timeout", type=float, default=20.0, help="seconds for one example (default 20)")
+    parser.add_argument("--memory", type=int, default=8192, help="MiB that judging may take (default 8192)")
     parser.add_argument("--limit", type=int, default=0, help="print at most so many findings in full (default all)")
     parser.add_argument("--out", type=pathlib.Path, help="write each finding's script into this folder")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON lines")

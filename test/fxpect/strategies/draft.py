@@ -199,6 +199,8 @@ class Draft:
                 self._type_placeholder(node, spec)
         elif self._first_dirty is None:
             return
+        if self.fake_mode.shape_env is not None:
+            self._run_for_real()
         dirty = self._stale_from_start
         with self._typing_context():
             for node in self.graph.nodes:
@@ -208,6 +210,14 @@ class Draft:
                 if node.op == "placeholder" or (not dirty and self.meta_key in node.meta):
                     continue
                 node.meta = {self.meta_key: self._run(node)}
+
+    def _run_for_real(self) -> None:
+        """Refuse what does not run, before symbolic sizes see it: torch 2.13 dies of a segmentation fault
+        where it types batch_norm of a vector with a symbolic size.
+        """
+        args = Example(self.gm, tuple(self.inputs), self.capture, self.sizes).realize()
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.fx.Interpreter(self.gm).run(*args)
 
     @contextlib.contextmanager
     def _typing_context(self):
