@@ -9,8 +9,10 @@ from typing import Any
 import torch
 
 from fxpect.oracles.difference import Difference, element_difference, same_bits
+from fxpect.oracles.nudging import NudgedRun
 from fxpect.oracles.observe import Key, observe
-from fxpect.oracles.rounding import CleanNode, CleanRun, ExactRun, NudgedRun, widen, widen_args
+from fxpect.oracles.rounding import CleanNode, CleanRun
+from fxpect.oracles.widening import ExactRun, widen, widen_args
 
 SAMPLES = 6
 # How far from the truth the rewritten graph may be: times the error of the graph itself, times its movement
@@ -35,8 +37,15 @@ class Arbiter:
     real error that is smaller than a few times that room.
     """
 
-    def __init__(self, gm: torch.fx.GraphModule, args: Sequence[Any], *, seed: int = 0, grads: bool = False,
-                 rewritten: torch.fx.GraphModule | None = None):
+    def __init__(
+        self,
+        gm: torch.fx.GraphModule,
+        args: Sequence[Any],
+        *,
+        seed: int = 0,
+        grads: bool = False,
+        rewritten: torch.fx.GraphModule | None = None,
+    ):
         self.gm, self.args, self.seed, self.grads = gm, list(args), seed, grads
         self.rewritten = None if rewritten is None else Arbiter(rewritten, args, seed=seed, grads=grads)
 
@@ -58,8 +67,14 @@ class Arbiter:
         clean, default = self.clean, torch.get_default_dtype()
         torch.set_default_dtype(torch.float64)
         try:
-            seen = observe(self.gm, self.args, copies=widen_args, seed=self.seed, grads=self.grads,
-                           interpreter=lambda gm: ExactRun(gm, clean))
+            seen = observe(
+                self.gm,
+                self.args,
+                copies=widen_args,
+                seed=self.seed,
+                grads=self.grads,
+                interpreter=lambda gm: ExactRun(gm, clean),
+            )
         finally:
             torch.set_default_dtype(default)
         if seen.error is not None:
@@ -72,9 +87,16 @@ class Arbiter:
     def samples(self) -> list[dict[Key, Any]]:
         """Every value of each nudged run."""
         clean, _ = self.clean, self.truth
-        seen = [observe(self.gm, self.args, seed=self.seed, grads=self.grads,
-                        interpreter=lambda gm, salt=salt: NudgedRun(gm, clean, salt))
-                for salt in range(2, SAMPLES + 2)]
+        seen = [
+            observe(
+                self.gm,
+                self.args,
+                seed=self.seed,
+                grads=self.grads,
+                interpreter=functools.partial(NudgedRun, clean=clean, salt=salt),
+            )
+            for salt in range(2, SAMPLES + 2)
+        ]
         return [one.values() for one in seen if one.error is None and one.grad_error is None]
 
     def samples_of(self, key: Key, like: torch.Tensor) -> list[torch.Tensor]:
@@ -92,8 +114,10 @@ class Arbiter:
             wrong = self._real_numbers(key, before, after)
         else:
             wrong = self._whole_numbers(key, before, after)
-        return next((element_difference(kind, where, before, after) for kind, where in wrong
-                     if bool(where.any())), None)
+        return next(
+            (element_difference(kind, where, before, after) for kind, where in wrong if bool(where.any())),
+            None,
+        )
 
     def _whole_numbers(self, key: Key, before: torch.Tensor, after: torch.Tensor) -> Iterator[Wrong]:
         """Integers and booleans must be equal, but where rounding alone already changes them."""
@@ -107,10 +131,10 @@ class Arbiter:
         yield "values", wrong
 
     def _real_numbers(self, key: Key, before: torch.Tensor, after: torch.Tensor) -> Iterator[Wrong]:
-        """NaN and infinities must stay where they are, finite numbers within the room; then signs of zeros."""
+        """NaN and infinities must stay where they are, finite numbers within the room, zeros keep signs."""
         samples = self.samples_of(key, before)
-        truth = self.truth.get(key)
-        truth = truth.detach() if _alike(truth, before) else widen(before)
+        said = self.truth.get(key)
+        truth = said.detach() if said is not None and _alike(said, before) else widen(before)
         kind_before, kind_after = _kind(before), _kind(after)
         settled = torch.ones_like(kind_before, dtype=torch.bool)
         for sample in samples:
@@ -121,7 +145,9 @@ class Arbiter:
         far = (kind_before == 0) & (kind_after == 0) & ((widen(after) - centre).abs() > room)
         if bool((moved | far).any()) and self.rewritten is not None:
             for sample in self.rewritten.samples_of(key, before):
-                reached = (_kind(sample) == kind_before) & ((kind_before != 0) | ((widen(sample) - centre).abs() <= room))
+                reached = (_kind(sample) == kind_before) & (
+                    (kind_before != 0) | ((widen(sample) - centre).abs() <= room)
+                )
                 moved, far = moved & ~reached, far & ~reached
         yield "nan", moved & ((kind_before == 3) | (kind_after == 3))
         yield "inf", moved & (kind_after != 0)
@@ -156,11 +182,16 @@ def _room(before: torch.Tensor, truth: torch.Tensor, samples: list[torch.Tensor]
         far = (widen(sample) - wide).abs()
         moved = torch.maximum(moved, torch.where(far.isnan(), torch.inf, far))
     info = torch.finfo(before.dtype)
-    return OWN_ERROR * (wide - truth).abs() + multiple * moved + ULPS * (info.eps * truth.abs() + info.smallest_normal * info.eps)
+    return (
+        OWN_ERROR * (wide - truth).abs()
+        + multiple * moved
+        + ULPS * (info.eps * truth.abs() + info.smallest_normal * info.eps)
+    )
 
 
-def _zero_signs(before: torch.Tensor, after: torch.Tensor, truth: torch.Tensor,
-                samples: list[torch.Tensor]) -> torch.Tensor:
+def _zero_signs(
+    before: torch.Tensor, after: torch.Tensor, truth: torch.Tensor, samples: list[torch.Tensor]
+) -> torch.Tensor:
     """Mark zeros of another sign where everything else is equal and the truth is a zero of the first sign."""
     sign = torch.signbit(before)
     wrong = (before == 0) & (after == 0) & (sign != torch.signbit(after)) & (truth == 0)

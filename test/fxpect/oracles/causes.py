@@ -6,8 +6,10 @@ import re
 import traceback
 
 # Frames of the machinery that runs any graph: the function above them is the one that matters.
-_MACHINERY = re.compile(r"torch/(fx/|_ops\.py|nn/modules/module\.py|utils/|_subclasses/|_library/|_prims_common/)"
-                        r"|fxpect/")
+_MACHINERY = re.compile(
+    r"torch/(fx/|_ops\.py|nn/modules/module\.py|utils/|_subclasses/|_library/|_prims_common/)"
+    r"|fxpect/"
+)
 _NAMELIKE = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|%\w+|\[[^\]]*\]|\([^)]*\)|\S*[\d_<>=/.]\S*")
 WORDS = 8
 
@@ -22,8 +24,12 @@ def first_words(text: str) -> str:
 def raising_function(error: BaseException) -> str:
     """Return the name of the innermost function that is not machinery of torch.fx or of this library."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not _MACHINERY.search(frame.filename.replace("\\", "/"))
-           and frame.name not in ("<genexpr>", "<listcomp>", "<dictcomp>", "<setcomp>", "<lambda>")]
+    own = [
+        frame
+        for frame in frames
+        if not _MACHINERY.search(frame.filename.replace("\\", "/"))
+        and frame.name not in ("<genexpr>", "<listcomp>", "<dictcomp>", "<setcomp>", "<lambda>")
+    ]
     return (own or frames)[-1].name.strip("<>") if frames else "unknown"
 
 

@@ -31,7 +31,7 @@ class Difference:
 
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether two tensors of one dtype and shape hold the same bits (so NaN equals itself, -0.0 is not 0.0)."""
+    """Whether two tensors of one dtype and shape hold the same bits: NaN is itself, -0.0 is not 0.0."""
     if a.layout != torch.strided or b.layout != torch.strided or a.is_quantized:
         return torch.equal(a, b)
     a, b = a.detach().resolve_conj().resolve_neg(), b.detach().resolve_conj().resolve_neg()
@@ -41,6 +41,18 @@ def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
         bits = _BITS[a.itemsize]
         a, b = a.view(bits), b.view(bits)
     return torch.equal(a, b)
+
+
+def roughly_equal(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-3) -> bool:
+    """Whether two runs of one graph agree: the same bits, or, for floats, all but the last few of them."""
+    if same_bits(a, b):
+        return True
+    if not (a.is_floating_point() or a.is_complex()) or a.layout != torch.strided or a.is_quantized:
+        return False
+    wide = torch.complex128 if a.is_complex() else torch.float64
+    a, b = a.detach().to(wide), b.detach().to(wide)
+    scale = a[torch.isfinite(a)].abs().max().item() if bool(torch.isfinite(a).any()) else 0.0
+    return torch.allclose(a, b, rtol=tolerance, atol=tolerance * scale, equal_nan=True)
 
 
 def form_difference(before: Any, after: Any, *, strides: bool = True) -> Difference | None:
@@ -70,8 +82,7 @@ def _constant_difference(before: Any, after: Any) -> Difference | None:
 def element_difference(kind: str, where: torch.Tensor, before: torch.Tensor, after: torch.Tensor) -> Difference:
     """Return the difference whose elements ``where`` marks, named by the first of them."""
     index = tuple(int(i) for i in where.nonzero()[0])
-    return Difference(kind, _number(before[index]), _number(after[index]), index,
-                      int(where.sum()), where.numel())
+    return Difference(kind, _number(before[index]), _number(after[index]), index, int(where.sum()), where.numel())
 
 
 def _number(element: torch.Tensor) -> str:
@@ -83,3 +94,9 @@ def describe(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return f"a {str(value.dtype).removeprefix('torch.')} tensor {list(value.shape)}"
     return f"{type(value).__name__} {value!r}"
+
+
+def words(tensor: torch.Tensor, limit: int = 6) -> str:
+    """Return the first elements of a tensor as text."""
+    shown = tensor.detach().flatten()[:limit].tolist()
+    return f"{shown[:-1] + ['...'] if tensor.numel() > limit else shown}".replace("'...'", "...")

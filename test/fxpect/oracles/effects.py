@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 
 from fxpect.errors import CheckFailure
+from fxpect.oracles.attributes import find_attribute_changes
 from fxpect.oracles.difference import form_difference, same_bits
 from fxpect.oracles.evidence import NOTE, Evidence, raise_first
 from fxpect.oracles.memory import overlap, same_window, storage_key
@@ -30,30 +30,35 @@ def find_effects(evidence: Evidence) -> Iterator[CheckFailure]:
     before, after = evidence.expected, evidence.actual
     for i, arg in enumerate(before.args):
         if isinstance(arg, torch.Tensor):
-            yield from _written(evidence, ("input", i), f"input {_input_name(evidence, i)}", arg, after.args[i],
-                                before.initial[i])
+            yield from _written(
+                evidence,
+                ("input", i),
+                f"input {_input_name(evidence, i)}",
+                arg,
+                after.args[i],
+                before.initial[i],
+            )
     yield from _attributes(evidence, before, after)
     yield from _aliasing(evidence, before, after)
     yield from _random(evidence, before, after)
     for i, (old, new) in enumerate(zip(before.leaves, after.leaves, strict=False)):
         if isinstance(old, torch.Tensor) and isinstance(new, torch.Tensor) and old.requires_grad != new.requires_grad:
-            yield evidence.failure("effects", "requires-grad", f"output {i}: expected requires_grad="
-                                   f"{old.requires_grad}; got {new.requires_grad}", node=evidence.output_name(i))
+            yield evidence.failure(
+                "effects",
+                "requires-grad",
+                f"output {i}: expected requires_grad={old.requires_grad}; got {new.requires_grad}",
+                node=evidence.output_name(i),
+            )
 
 
 def _attributes(evidence: Evidence, before: Observation, after: Observation) -> Iterator[CheckFailure]:
-    """Yield attributes that the run leaves with other values; one that the pass itself changed is a note."""
+    """Yield attributes that the run leaves with other values, and what the pass did to the module itself."""
     for path, tensor in before.state.items():
-        initial = evidence.state_before[path]
-        if path not in after.state:
-            if not same_bits(tensor, initial):
-                yield evidence.failure("effects", "state-not-mutated", f"attribute {path}: expected the call to write "
-                                       "to it, as before the pass; got a module without it")
-        elif path in evidence.changed_attributes:
-            yield evidence.failure("effects", "attribute-changed", f"attribute {path}: the pass gave it another value",
-                                   severity=NOTE)
-        else:
-            yield from _written(evidence, ("state", path), f"attribute {path}", tensor, after.state[path], initial)
+        if path in after.state and path not in evidence.changed_attributes:
+            initial = evidence.state_before[path]
+            what = f"attribute {path}"
+            yield from _written(evidence, ("state", path), what, tensor, after.state[path], initial)
+    yield from find_attribute_changes(evidence)
 
 
 def _input_name(evidence: Evidence, i: int) -> str:
@@ -61,8 +66,9 @@ def _input_name(evidence: Evidence, i: int) -> str:
     return f"{i} ({nodes[i].target})" if i < len(nodes) else str(i)
 
 
-def _written(evidence: Evidence, key: Key, what: str, old: torch.Tensor, new: torch.Tensor,
-             initial: torch.Tensor) -> Iterator[CheckFailure]:
+def _written(
+    evidence: Evidence, key: Key, what: str, old: torch.Tensor, new: torch.Tensor, initial: torch.Tensor
+) -> Iterator[CheckFailure]:
     form = form_difference(old, new)
     if form is not None:
         yield evidence.failure("effects", f"{key[0]}-{form.kind}", f"{what} after the call: {form}")
@@ -74,14 +80,19 @@ def _written(evidence: Evidence, key: Key, what: str, old: torch.Tensor, new: to
         return
     writes = [form_difference(t, initial) is not None or not same_bits(t, initial) for t in (old, new)]
     cause = {(True, False): "not-mutated", (False, True): "mutated"}.get((writes[0], writes[1]), f"{wrong.kind}")
-    said = {"not-mutated": "the graph before writes to it, the graph after does not; ",
-            "mutated": "the graph before leaves it alone, the graph after writes to it; "}.get(cause, "")
+    said = {
+        "not-mutated": "the graph before writes to it, the graph after does not; ",
+        "mutated": "the graph before leaves it alone, the graph after writes to it; ",
+    }.get(cause, "")
     yield evidence.failure("effects", f"{key[0]}-{cause}", f"{what} after the call: {said}{wrong}")
 
 
 def _named(seen: Observation) -> list[tuple[Key, torch.Tensor]]:
-    return [(key, value) for key, value in seen.values().items()
-            if key[0] != "grad" and isinstance(value, torch.Tensor) and value.numel()]
+    return [
+        (key, value)
+        for key, value in seen.values().items()
+        if key[0] != "grad" and isinstance(value, torch.Tensor) and value.numel()
+    ]
 
 
 def aliases(seen: Observation) -> dict[tuple[Key, Key], tuple[torch.Tensor, torch.Tensor]]:
@@ -89,8 +100,14 @@ def aliases(seen: Observation) -> dict[tuple[Key, Key], tuple[torch.Tensor, torc
     groups: dict[int, list[tuple[Key, torch.Tensor]]] = {}
     for key, tensor in reversed(_named(seen)):
         groups.setdefault(storage_key(tensor), []).append((key, tensor))
-    return {(key_a, key_b): (a, b) for group in groups.values() if len(group) > 1
-            for n, (key_a, a) in enumerate(group) for key_b, b in group[n + 1:] if overlap(a, b)}
+    return {
+        (key_a, key_b): (a, b)
+        for group in groups.values()
+        if len(group) > 1
+        for n, (key_a, a) in enumerate(group)
+        for key_b, b in group[n + 1 :]
+        if overlap(a, b)
+    }
 
 
 def _aliasing(evidence: Evidence, before: Observation, after: Observation) -> Iterator[CheckFailure]:
@@ -107,12 +124,21 @@ def _aliasing(evidence: Evidence, before: Observation, after: Observation) -> It
             continue
         (base_a, leaf_a), (base_b, leaf_b) = old[pair], new[pair]
         if leaf_a.shape == leaf_b.shape and not same_window(leaf_a, leaf_b):
-            yield evidence.failure("effects", "alias-elements", f"{_words(output)} is a view of {_words(source)}: expected"
-                                   f" {_window(leaf_a)}; got {_window(leaf_b)}", node=evidence.output_name(output[1]))
+            yield evidence.failure(
+                "effects",
+                "alias-elements",
+                f"{_words(output)} is a view of {_words(source)}: expected {_window(leaf_a)}; got {_window(leaf_b)}",
+                node=evidence.output_name(output[1]),
+            )
         elif (leaf_a is base_a) != (leaf_b is base_b):
-            yield evidence.failure("effects", "output-identity", f"{_words(output)}: expected "
-                                   f"{'the very tensor' if leaf_a is base_a else 'a view'} of {_words(source)}; got "
-                                   f"{'the very tensor' if leaf_b is base_b else 'a view'}", severity=NOTE)
+            yield evidence.failure(
+                "effects",
+                "output-identity",
+                f"{_words(output)}: expected "
+                f"{'the very tensor' if leaf_a is base_a else 'a view'} of {_words(source)}; got "
+                f"{'the very tensor' if leaf_b is base_b else 'a view'}",
+                severity=NOTE,
+            )
 
 
 def _alias_failure(evidence: Evidence, pair: tuple[Key, Key], is_new: bool) -> CheckFailure:
@@ -125,8 +151,12 @@ def _alias_failure(evidence: Evidence, pair: tuple[Key, Key], is_new: bool) -> C
         cause = "inputs-alias"
     does, did = ("overlap", "do not") if is_new else ("do not overlap", "do")
     node = evidence.output_name(output[1]) if output[0] == "output" else None
-    return evidence.failure("effects", cause, f"{_words(output)} and {_words(source)}: after the pass they {does} in "
-                            f"memory; before it they {did}", node=node)
+    return evidence.failure(
+        "effects",
+        cause,
+        f"{_words(output)} and {_words(source)}: after the pass they {does} in memory; before it they {did}",
+        node=node,
+    )
 
 
 def _words(key: Key) -> str:

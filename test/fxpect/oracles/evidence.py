@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -27,8 +27,17 @@ class Evidence:
     the run of the generated code after the pass, ``interpreted`` the node-by-node run of the same graph.
     """
 
-    def __init__(self, before: torch.fx.GraphModule, after: torch.fx.GraphModule, args: Sequence[Any], *,
-                 pass_name: str | None = None, meta_key: str = "val", seed: int = 0, grads: bool = False):
+    def __init__(
+        self,
+        before: torch.fx.GraphModule,
+        after: torch.fx.GraphModule,
+        args: Sequence[Any],
+        *,
+        pass_name: str | None = None,
+        meta_key: str = "val",
+        seed: int = 0,
+        grads: bool = False,
+    ):
         self.before, self.after, self.args = before, after, list(args)
         self.pass_name, self.meta_key, self.seed, self.grads = pass_name, meta_key, seed, grads
 
@@ -70,8 +79,10 @@ class Evidence:
         """Paths of the module's tensors that the pass changed, added or took away."""
         old, new = self.state_before, self.state_after
         return (old.keys() ^ new.keys()) | {
-            path for path in old.keys() & new.keys()
-            if form_difference(old[path], new[path]) is not None or not same_bits(old[path], new[path])}
+            path
+            for path in old.keys() & new.keys()
+            if form_difference(old[path], new[path]) is not None or not same_bits(old[path], new[path])
+        }
 
     @functools.cached_property
     def random_outputs(self) -> set[int]:
@@ -80,7 +91,7 @@ class Evidence:
 
     @property
     def actual(self) -> Observation:
-        """The run that the after graph is judged by: its code, or node by node where the code does not run."""
+        """The run that the graph is judged by: its code, or node by node where the code does not run."""
         return self.ran if self.ran.error is None else self.interpreted
 
     @functools.cached_property
@@ -95,14 +106,30 @@ class Evidence:
         node = leaves[index] if index < len(leaves) else None
         return node.name if isinstance(node, torch.fx.Node) else None
 
-    def failure(self, oracle: str, cause: str, message: str, *, node: str | None = None, severity: str = ERROR,
-                kind: type[CheckFailure] = CheckFailure) -> CheckFailure:
+    def failure(
+        self,
+        oracle: str,
+        cause: str,
+        message: str,
+        *,
+        node: str | None = None,
+        severity: str = ERROR,
+        kind: type[CheckFailure] = CheckFailure,
+    ) -> CheckFailure:
         """Return a failure of this rewrite; ``cause`` is completed to "oracle:cause"."""
         made = kind(oracle, message, pass_name=self.pass_name, node=node, cause=f"{oracle}:{cause}")
         return stamped(made, severity)
 
-    def crash(self, what: str, error: Exception, message: str, *, node: str | None = None,
-              function: str | None = None, kind: type[CheckFailure] = CheckFailure) -> CheckFailure:
+    def crash(
+        self,
+        what: str,
+        error: Exception,
+        message: str,
+        *,
+        node: str | None = None,
+        function: str | None = None,
+        kind: type[CheckFailure] = CheckFailure,
+    ) -> CheckFailure:
         """Return the failure for something that raised; the exception is its cause."""
         made = self.failure("crash", "", message, node=node, kind=kind)
         made.cause = crash_cause(what, error, function)
@@ -110,15 +137,22 @@ class Evidence:
         return made
 
 
-def stamped(failure: CheckFailure, severity: str) -> CheckFailure:
+Failure = TypeVar("Failure", bound=CheckFailure)
+
+
+def stamped(failure: Failure, severity: str) -> Failure:
     """Return the failure marked as an "error" (wrong result, crash, metadata) or a "note" (hygiene)."""
-    failure.severity = severity
+    vars(failure)["severity"] = severity
     return failure
+
+
+def severity_of(failure: CheckFailure) -> str:
+    """Return how a failure weighs: "error" unless it was stamped otherwise."""
+    return vars(failure).get("severity", ERROR)
 
 
 def raise_first(failures: Iterable[CheckFailure]) -> None:
     """Raise the first of these failures that is an error; notes stay silent."""
     for failure in failures:
-        if failure.severity == ERROR:
+        if severity_of(failure) == ERROR:
             raise failure
-

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 from fxpect.errors import CheckFailure, SpecError
 from fxpect.examples import Example
 from fxpect.oracles.effects import find_effects
-from fxpect.oracles.evidence import ERROR, Evidence, raise_first
+from fxpect.oracles.evidence import ERROR, Evidence, raise_first, severity_of
 from fxpect.oracles.metadata import find_metadata
 from fxpect.oracles.numerics import find_numerics
 from fxpect.oracles.shapes import fits_symbols
@@ -30,22 +30,30 @@ def check_generality(evidence: Evidence, example: Example, learned: tuple[str, s
     """Raise when the graph is right only at the sizes it was captured with.
 
     No raw symbolic number among the arguments; nothing ``learned`` of the sizes while the pass ran (kind and
-    words, from ``shapes.Assumptions``); the same outputs, effects and metadata at other sizes of every named dim. Sizes that the
-    graph before does not take are left out. Misses: sizes that are not tried (``SIZES``, a dozen at most).
+    words, from ``shapes.Assumptions``); the same outputs, effects and metadata at other sizes of every named
+    dim. Sizes that the graph before does not take are left out. Misses: sizes that are not tried (``SIZES``,
+    a dozen at most).
     """
     raise_first(find_raw_symbols(evidence))
     raise_first(find_generality(evidence, example, learned))
 
 
-def find_generality(evidence: Evidence, example: Example, learned: tuple[str, str] | None = None,
-                    known: Container[str | None] = ()) -> Iterator[CheckFailure]:
+def find_generality(
+    evidence: Evidence,
+    example: Example,
+    learned: tuple[str, str] | None = None,
+    known: Container[str | None] = (),
+) -> Iterator[CheckFailure]:
     """Yield what ties the graph to some sizes: new assumptions, then failures at other sizes.
 
     Failures whose cause is among ``known`` ones, met at the first size already, are left out.
     """
     if learned:
-        yield evidence.failure("generality", f"new-{learned[0]}", "expected a pass that assumes nothing new of the "
-                               f"sizes; got {learned[1]}")
+        yield evidence.failure(
+            "generality",
+            f"new-{learned[0]}",
+            f"expected a pass that assumes nothing new of the sizes; got {learned[1]}",
+        )
     met: set[str] = set()
     for sizes in other_sizes(example):
         for failure in _at(evidence, example, sizes):
@@ -62,8 +70,12 @@ def find_raw_symbols(evidence: Evidence) -> Iterator[CheckFailure]:
     for node in evidence.after.graph.nodes:
         found = _raw(node)
         if found:
-            yield evidence.failure("generality", "raw-symbol", "expected sizes to be nodes or integers; got "
-                                   f"{type(found[0]).__name__} {found[0]} among the arguments", node=node.name)
+            yield evidence.failure(
+                "generality",
+                "raw-symbol",
+                f"expected sizes to be nodes or integers; got {type(found[0]).__name__} {found[0]} among the arguments",
+                node=node.name,
+            )
 
 
 def _raw(node: torch.fx.Node) -> list[Any]:
@@ -73,11 +85,19 @@ def _raw(node: torch.fx.Node) -> list[Any]:
 def other_sizes(example: Example) -> Iterator[dict[str, int]]:
     """Yield sizes for the named dims, all that the specs allow: one dim at a time, then all at once."""
     dims = ranges(dim for spec in example.inputs for dim in _dims(spec))
-    allowed = {name: [size for size in (*SIZES, dim.max) if size is not None and dim.allows(size)]
-               for name, dim in dims.items()}
+    allowed = {
+        name: [size for size in (*SIZES, dim.max) if size is not None and dim.allows(size)]
+        for name, dim in dims.items()
+    }
     alone = [{**example.sizes, name: size} for name, sizes in allowed.items() for size in sizes]
-    together = [{name: sizes[min(i, len(sizes) - 1)] for name, sizes in allowed.items()}
-                for i in range(max(map(len, allowed.values()), default=0))] if len(allowed) > 1 else []
+    together = (
+        [
+            {name: sizes[min(i, len(sizes) - 1)] for name, sizes in allowed.items()}
+            for i in range(max(map(len, allowed.values()), default=0))
+        ]
+        if len(allowed) > 1
+        else []
+    )
     tried = [dict(example.sizes)]
     for sizes in (*together, *alone):
         if sizes not in tried and len(tried) <= AT_MOST:
@@ -92,7 +112,11 @@ def _dims(spec: Any) -> Iterable[Dim]:
 
 
 _FINDERS: tuple[Callable[[Evidence], Iterator[CheckFailure]], ...] = (
-    find_disagreement, find_numerics, find_effects, find_metadata)
+    find_disagreement,
+    find_numerics,
+    find_effects,
+    find_metadata,
+)
 
 
 def _at(evidence: Evidence, example: Example, sizes: dict[str, int]) -> Iterator[CheckFailure]:
@@ -104,14 +128,20 @@ def _at(evidence: Evidence, example: Example, sizes: dict[str, int]) -> Iterator
     allowed = example.exported.range_constraints if example.exported is not None else None
     if not fits_symbols(evidence.before, args, evidence.meta_key, allowed):
         return
-    there = Evidence(evidence.before, evidence.after, args, pass_name=evidence.pass_name,
-                     meta_key=evidence.meta_key, seed=evidence.seed)
+    there = Evidence(
+        evidence.before,
+        evidence.after,
+        args,
+        pass_name=evidence.pass_name,
+        meta_key=evidence.meta_key,
+        seed=evidence.seed,
+    )
     if there.expected.error is not None:
         return
     where = ", ".join(f"{name}={size}" for name, size in sizes.items())
     for find in _FINDERS:
         for failure in find(there):
-            if failure.severity == ERROR:
+            if severity_of(failure) == ERROR:
                 cause = AT_SIZE.partition(":")[2] + (failure.cause or "")
                 yield evidence.failure("generality", cause, f"at {where}: {failure.message}", node=failure.node)
         if there.actual.error is not None:

@@ -27,8 +27,11 @@ def find_gradients(evidence: Evidence) -> Iterator[CheckFailure]:
     if before.grads is None or before.grad_error is not None:
         return
     if after.grad_error is not None:
-        failure = evidence.failure("gradients", "crash", "expected a backward that runs, as before the pass; got "
-                                   f"{in_one_line(after.grad_error)}")
+        failure = evidence.failure(
+            "gradients",
+            "crash",
+            f"expected a backward that runs, as before the pass; got {in_one_line(after.grad_error)}",
+        )
         failure.cause = crash_cause("backward", after.grad_error)
         failure.__cause__ = after.grad_error
         yield failure
@@ -42,8 +45,11 @@ def find_gradients(evidence: Evidence) -> Iterator[CheckFailure]:
         new, what = after.grads[key], f"gradient of {_words(key)}"
         if (old is None) != (new is None):
             gone = new is None
-            yield evidence.failure("gradients", "missing" if gone else "unexpected", f"{what}: expected "
-                                   f"{'a tensor; got None' if gone else 'None; got a tensor'}")
+            yield evidence.failure(
+                "gradients",
+                "missing" if gone else "unexpected",
+                f"{what}: expected {'a tensor; got None' if gone else 'None; got a tensor'}",
+            )
         elif old is not None:
             wrong = form_difference(old, new, strides=False) or evidence.arbiter.judge(("grad", key), old, new)
             if wrong is not None:

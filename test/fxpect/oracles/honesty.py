@@ -23,7 +23,11 @@ def find_honesty(execution: Execution) -> Iterator[CheckFailure]:
     if execution.claimed is None or execution.claimed == execution.changed:
         return
     if execution.changed:
-        cause, message, severity = "claims-unchanged", "expected modified=True, the graph changed; got False", ERROR
+        cause, message, severity = (
+            "claims-unchanged",
+            "expected modified=True, the graph changed; got False",
+            ERROR,
+        )
     else:
         counted = execution.kind in ("pattern", "list", "manager")
         cause, message = "claims-changed", "expected modified=False, the graph is as it was; got True"

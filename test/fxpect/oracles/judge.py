@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -11,17 +12,18 @@ import torch
 from fxpect.errors import CheckFailure, FxpectError, PassCrash
 from fxpect.examples import Example
 from fxpect.execution import Execution, run_pass
+from fxpect.oracles.attributes import find_leaks
 from fxpect.oracles.causes import crash_cause, in_one_line, root_of
 from fxpect.oracles.effects import find_effects
-from fxpect.oracles.evidence import ERROR, NOTE, Evidence, stamped
+from fxpect.oracles.evidence import ERROR, NOTE, Evidence, severity_of, stamped
+from fxpect.oracles.generality import find_generality, find_raw_symbols
+from fxpect.oracles.gradients import find_gradients
 from fxpect.oracles.honesty import find_honesty
 from fxpect.oracles.metadata import find_metadata
 from fxpect.oracles.numerics import find_numerics
-from fxpect.oracles.generality import find_generality, find_raw_symbols
-from fxpect.oracles.gradients import find_gradients
 from fxpect.oracles.observe import Observation
-from fxpect.oracles.shapes import Assumptions, kept_shapes
 from fxpect.oracles.serialization import find_serialization
+from fxpect.oracles.shapes import Assumptions, kept_shapes
 from fxpect.oracles.stability import find_stability
 from fxpect.oracles.state import state_of
 from fxpect.oracles.structure import find_disagreement, find_structure
@@ -73,9 +75,18 @@ class Result:
             raise self.failures[0]
 
 
-def judge(pass_: Any, example: Example, *, oracles: Iterable[str] | None = None, grads: bool | None = None,
-          dynamic: bool = False, device: Any = None, seed: int = 0, first: bool = False,
-          severity: Mapping[str, str] | None = None) -> Result:
+def judge(
+    pass_: Any,
+    example: Example,
+    *,
+    oracles: Iterable[str] | None = None,
+    grads: bool | None = None,
+    dynamic: bool = False,
+    device: Any = None,
+    seed: int = 0,
+    first: bool = False,
+    severity: Mapping[str, str] | None = None,
+) -> Result:
     """Run ``pass_`` on a copy of the example's graph and return every failure of the oracles.
 
     ``oracles`` names those to ask (default ``ALWAYS``; ``dynamic`` adds "generality"). ``grads`` compares
@@ -97,9 +108,10 @@ def judge(pass_: Any, example: Example, *, oracles: Iterable[str] | None = None,
             result.evidence = _evidence_alone(example, device, seed, grads)
             result.discarded = _does_not_run(result.evidence)
             if result.discarded is None:
-                collector.take([_labelled(crash)])
+                with contextlib.suppress(_Stop):
+                    collector.take([_labelled(crash)])
             return result
-        _Judge(result, collector, asked, pass_, assumed).ask(device, seed, grads)
+        _Judge(result, result.execution, collector, asked, pass_, assumed).ask(device, seed, grads)
     return result
 
 
@@ -131,7 +143,7 @@ class _Collector:
         """Return "error", "note" or "off" for a failure."""
         cause = failure.cause or failure.oracle
         fitting = [prefix for prefix in self.severity if cause == prefix or cause.startswith(f"{prefix}:")]
-        return self.severity[max(fitting, key=len)] if fitting else failure.severity
+        return self.severity[max(fitting, key=len)] if fitting else severity_of(failure)
 
 
 @dataclasses.dataclass
@@ -139,6 +151,7 @@ class _Judge:
     """One execution and the oracles to ask about it."""
 
     result: Result
+    execution: Execution
     collector: _Collector
     asked: tuple[str, ...]
     pass_: Any
@@ -146,11 +159,12 @@ class _Judge:
 
     def ask(self, device: Any, seed: int, grads: bool | None) -> None:
         """Ask every oracle; leaves the answers in the result."""
-        execution = self.result.execution
-        example = execution.before
+        execution, example = self.execution, self.execution.before
         try:
             if "honesty" in self.asked:
                 self.collector.take(find_honesty(execution))
+            if "effects" in self.asked:
+                self.collector.take(find_leaks(execution))
             if execution.changed:
                 learned = self.assumed.learned() if self.assumed is not None else None
                 self._ask_of_graph(execution, example, device, seed, grads)
@@ -161,13 +175,18 @@ class _Judge:
             pass
         self._doubt()
 
-    def _ask_of_graph(self, execution: Execution, example: Example, device: Any, seed: int,
-                      grads: bool | None) -> None:
+    def _ask_of_graph(self, execution: Execution, example: Example, device: Any, seed: int, grads: bool | None) -> None:
         args = example.realize(seed=seed, device=device)
         wants_grads = "gradients" in self.asked and differentiable(example, args) if grads is None else grads
         evidence = self.result.evidence = Evidence(
-            example.graph_module, execution.after, args, pass_name=execution.pass_name, meta_key=example.meta_key,
-            seed=seed, grads=wants_grads)
+            example.graph_module,
+            execution.after,
+            args,
+            pass_name=execution.pass_name,
+            meta_key=example.meta_key,
+            seed=seed,
+            grads=wants_grads,
+        )
         self.result.discarded = _does_not_run(evidence)
         if self.result.discarded is not None:
             return
@@ -198,25 +217,40 @@ class _Judge:
             self.collector.take(find_serialization(execution, evidence))
 
     def _doubt(self) -> None:
-        """Discard the example when its own graph does not compute the same thing twice."""
-        evidence = self.result.evidence
-        if evidence is None or self.result.discarded is not None:
-            return
-        if any(failure.oracle in _BY_RUNNING for failure in self.result.failures):
-            self.result.discarded = undetermined(evidence)
-        if self.result.discarded is not None:
-            self.result.failures.clear()
-            self.result.notes.clear()
+        """Discard the example when its own graph does not compute the same thing twice; else show the graphs."""
+        result = self.result
+        if result.evidence is not None and result.discarded is None:
+            if any(failure.oracle in _BY_RUNNING for failure in result.failures):
+                result.discarded = undetermined(result.evidence)
+        if result.discarded is not None:
+            result.failures.clear()
+            result.notes.clear()
+        elif result.failures:
+            _show(result.failures, self.execution)
+
+
+def _show(failures: list[CheckFailure], execution: Execution) -> None:
+    """Give the failures the texts of both graphs; one that cannot be printed stays out."""
+    with contextlib.suppress(Exception):
+        before = execution.before_text
+        for failure in failures:
+            failure.before = before
+        after = execution.after_text
+        for failure in failures:
+            failure.after = after
 
 
 _FINDERS: dict[str, Callable[[Evidence], Iterator[CheckFailure]]] = {
-    "numerics": find_numerics, "effects": find_effects, "metadata": find_metadata, "gradients": find_gradients,
+    "numerics": find_numerics,
+    "effects": find_effects,
+    "metadata": find_metadata,
+    "gradients": find_gradients,
 }
 _BY_RUNNING = frozenset({"numerics", "effects", "gradients", "structure"})
 
 
 def differentiable(example: Example, args: list[Any]) -> bool:
-    """Whether gradients of this example mean something: its capture is differentiable, something requires grad."""
+    """Whether gradients mean something: a differentiable capture, and something that requires grad."""
     if example.capture in ("make_fx", "aten", "joint"):
         return False
     tensors = [*args, *state_of(example.graph_module).values()]
@@ -225,8 +259,13 @@ def differentiable(example: Example, args: list[Any]) -> bool:
 
 def _evidence_alone(example: Example, device: Any, seed: int, grads: bool | None) -> Evidence:
     args = example.realize(seed=seed, device=device)
-    return Evidence(example.graph_module, example.graph_module, args, seed=seed,
-                    grads=differentiable(example, args) if grads is None else grads)
+    return Evidence(
+        example.graph_module,
+        example.graph_module,
+        args,
+        seed=seed,
+        grads=differentiable(example, args) if grads is None else grads,
+    )
 
 
 def _does_not_run(evidence: Evidence) -> str | None:
@@ -239,7 +278,7 @@ def _does_not_run(evidence: Evidence) -> str | None:
     return None if error is None else f"the graph before the pass does not run: {in_one_line(error)}"
 
 
-def _labelled(crash: PassCrash) -> PassCrash:
+def _labelled(crash: PassCrash) -> CheckFailure:
     """Give the crash of a pass the label of its kind."""
     error = crash.__cause__
     crash.cause = crash_cause("pass", root_of(error)) if error is not None else f"crash:pass:{crash.cause}"

@@ -47,8 +47,9 @@ def strides_that_show(tensor: torch.Tensor) -> tuple[tuple[int, int], ...]:
     """Return (dimension, stride) where a stride can be told by a caller: sizes above one, no empty tensor."""
     if tensor.layout != torch.strided or tensor.numel() == 0:
         return ()
-    return tuple((i, stride) for i, (size, stride) in enumerate(zip(tensor.shape, tensor.stride(), strict=True))
-                 if size > 1)
+    return tuple(
+        (i, stride) for i, (size, stride) in enumerate(zip(tensor.shape, tensor.stride(), strict=True)) if size > 1
+    )
 
 
 def overlap(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -71,8 +72,11 @@ def overlap(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 def same_window(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether two tensors (of two runs) sit at the same place of their storages."""
-    return (a.storage_offset() * a.itemsize == b.storage_offset() * b.itemsize
-            and a.shape == b.shape and strides_that_show(a) == strides_that_show(b))
+    return (
+        a.storage_offset() * a.itemsize == b.storage_offset() * b.itemsize
+        and a.shape == b.shape
+        and strides_that_show(a) == strides_that_show(b)
+    )
 
 
 def _extent(tensor: torch.Tensor) -> tuple[int, int]:
@@ -88,3 +92,9 @@ def _bytes(tensor: torch.Tensor) -> torch.Tensor:
         if stride:
             offsets = (offsets[:, None] + torch.arange(size) * stride).flatten()
     return (offsets[:, None] * tensor.itemsize + torch.arange(tensor.itemsize)).flatten()
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """Return all memory behind a tensor as one row of its dtype."""
+    size = tensor.untyped_storage().nbytes() // tensor.itemsize
+    return tensor.detach().as_strided((size,), (1,), 0)

@@ -48,8 +48,13 @@ def find_metadata(evidence: Evidence) -> Iterator[CheckFailure]:
                 if wrong:
                     suspects.append((node, key, *wrong))
         if evidence.meta_key not in node.meta and known and got:
-            yield evidence.failure("metadata", "missing", f'expected meta["{evidence.meta_key}"]; got only '
-                                   f"{sorted(node.meta)}", node=node.name, severity=NOTE)
+            yield evidence.failure(
+                "metadata",
+                "missing",
+                f'expected meta["{evidence.meta_key}"]; got only {sorted(node.meta)}',
+                node=node.name,
+                severity=NOTE,
+            )
     if suspects:
         yield from _confirmed(evidence, suspects)
 
@@ -116,7 +121,13 @@ def _sizes(tensor: torch.Tensor) -> tuple[str, str]:
 
     Sizes that only a run can know get a new symbol in every propagation: they all read "u".
     """
-    strides = [] if tensor.layout != torch.strided else [
-        stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)
-        if not (isinstance(size, int) and size <= 1)]
+    strides = (
+        []
+        if tensor.layout != torch.strided
+        else [
+            stride
+            for size, stride in zip(tensor.shape, tensor.stride(), strict=True)
+            if not (isinstance(size, int) and size <= 1)
+        ]
+    )
     return _UNBACKED.sub("u", str(list(tensor.shape))), _UNBACKED.sub("u", str(strides))

@@ -15,10 +15,10 @@ from fxpect.oracles.observe import as_tensor
 def check_numerics(evidence: Evidence) -> None:
     """Raise when the outputs differ in count, structure, type, dtype, shape, stride, NaN or inf, or value.
 
-    Numbers may differ as far as rounding moves the graph before the pass (see ``arbiter``); integers that
-    no rounding reaches, NaN and infinities may not. The sign of a zero counts where an input holds a negative
-    zero; elsewhere it is a note, for a legal reordering may change it. Misses: errors smaller than a few times that rounding;
-    everything that the given inputs do not show; strides of sizes below two.
+    Numbers may differ as far as rounding moves the graphs (see ``arbiter``); integers that no rounding
+    reaches, NaN and infinities may not. The sign of a zero counts where an input holds a negative zero;
+    elsewhere it is a note, for a legal reordering may change it. Misses: errors smaller than a few times
+    that rounding; everything that the given inputs do not show; strides of sizes below two.
     """
     raise_first(find_numerics(evidence))
 
@@ -40,14 +40,18 @@ def find_numerics(evidence: Evidence) -> Iterator[CheckFailure]:
                 random = wrong.kind == "values" and before.drew and i in evidence.random_outputs
                 kind = "random-values" if random else wrong.kind
                 severity = NOTE if kind == "signed-zero" and not _negative_zero(evidence) else ERROR
-                yield evidence.failure("numerics", kind, f"output {i}: {wrong}", node=evidence.output_name(i),
-                                       severity=severity)
+                yield evidence.failure(
+                    "numerics", kind, f"output {i}: {wrong}", node=evidence.output_name(i), severity=severity
+                )
         if difference is not None:
-            yield evidence.failure("numerics", difference.kind, f"output {i}: {difference}",
-                                   node=evidence.output_name(i))
+            yield evidence.failure(
+                "numerics", difference.kind, f"output {i}: {difference}", node=evidence.output_name(i)
+            )
 
 
 def _negative_zero(evidence: Evidence) -> bool:
     """Whether an input holds a negative zero: then its sign is under test."""
-    return any(isinstance(arg, torch.Tensor) and arg.is_floating_point()
-               and bool(((arg == 0) & torch.signbit(arg)).any()) for arg in evidence.args)
+    return any(
+        isinstance(arg, torch.Tensor) and arg.is_floating_point() and bool(((arg == 0) & torch.signbit(arg)).any())
+        for arg in evidence.args
+    )

@@ -55,7 +55,7 @@ class Observation:
     stopped_at: torch.fx.Node | None = None
 
     def values(self) -> dict[Key, Any]:
-        """Return every value a caller could see, by ("output", i), ("input", i), ("state", path), ("grad", k)."""
+        """Return what a caller sees, by ("output", i), ("input", i), ("state", path) and ("grad", key)."""
         seen: dict[Key, Any] = {("output", i): as_tensor(leaf) for i, leaf in enumerate(self.leaves)}
         seen.update((("input", i), arg) for i, arg in enumerate(self.args))
         seen.update((("state", path), tensor) for path, tensor in self.state.items())
@@ -68,15 +68,23 @@ def as_tensor(leaf: Any) -> Any:
     return torch.tensor(leaf, dtype=torch.float64) if type(leaf) is float else leaf
 
 
-def observe(gm: torch.fx.GraphModule, args: Sequence[Any], *, seed: int = 0, grads: bool = False,
-            interpreter: Callable[[torch.fx.GraphModule], Any] | bool = False,
-            copies: Callable[[Sequence[Any]], list[Any]] = copy_args, backward: bool = True) -> Observation:
+def observe(
+    gm: torch.fx.GraphModule,
+    args: Sequence[Any],
+    *,
+    seed: int = 0,
+    grads: bool = False,
+    interpreter: Callable[[torch.fx.GraphModule], Any] | bool = False,
+    copies: Callable[[Sequence[Any]], list[Any]] = copy_args,
+    backward: bool = True,
+) -> Observation:
     """Run ``gm`` on copies of ``args`` and return what a caller could see.
 
     The arguments, the module's tensors and the global generator are as before when this returns.
-    ``grads`` runs with autograd on, and a backward from fixed weights (``backward=False``: not); ``interpreter`` runs the graph node by node, with
-    ``torch.fx.Interpreter`` or with what the given function makes, which has its ``run``; ``copies`` makes the copies of the
-    arguments and of the module's tensors. An exception is kept, not raised.
+    ``grads`` runs with autograd on, and a backward from fixed weights unless ``backward=False``.
+    ``interpreter`` runs the graph node by node, with ``torch.fx.Interpreter`` or with what the given function
+    makes, which has its ``run``. ``copies`` makes the copies of the arguments and of the module's tensors.
+    An exception is kept, not raised.
     """
     seen = Observation(initial=list(args))
     make = torch.fx.Interpreter if interpreter is True else interpreter

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def draws(gm: torch.fx.GraphModule, args: list[Any], seed: int) -> list[tuple[torch.fx.Node, int]]:
-    """Return the nodes that draw from the global generator, in order, with the numbers of elements they give."""
+    """Return the nodes that draw from the global generator, in order, and how many elements each gives."""
     runs: list[CleanRun] = []
 
     def make(module: torch.fx.GraphModule) -> CleanRun:
@@ -23,8 +23,11 @@ def draws(gm: torch.fx.GraphModule, args: list[Any], seed: int) -> list[tuple[to
         return runs[-1]
 
     observe(gm, args, seed=seed, interpreter=make)
-    return [(node, sum(value.numel() for value in clean.values)) for node, clean in runs[0].nodes.items()
-            if clean.generator is not None]
+    return [
+        (node, sum(value.numel() for value in clean.values))
+        for node, clean in runs[0].nodes.items()
+        if clean.generator is not None
+    ]
 
 
 def live(graph: torch.fx.Graph) -> set[torch.fx.Node]:

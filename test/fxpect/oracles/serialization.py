@@ -21,8 +21,9 @@ from fxpect.text.printer import graph_text
 def check_serialization(execution: Execution, evidence: Evidence | None = None) -> None:
     """Raise when the program after the pass does not verify, save, load, or come back as the same text.
 
-    With ``evidence`` the loaded graph is also run. Silent where there is no exported program, or the program
-    before the pass does not survive either. Misses: programs whose custom objects are not in the graph.
+    With ``evidence`` the loaded graph must also compute what the saved one does. Silent where there is no
+    exported program, or the program before the pass does not survive either. Misses: programs whose custom
+    objects are not in the graph.
     """
     raise_first(find_serialization(execution, evidence))
 
@@ -50,10 +51,22 @@ def find_serialization(execution: Execution, evidence: Evidence | None = None) -
     if graph_text(before) == graph_text(loaded_before) and graph_text(after) != graph_text(loaded):
         yield _failure(execution, "text", "expected the same text after loading as before saving; got another")
     if evidence is not None:
-        there = Evidence(evidence.before, loaded.graph_module, evidence.args, pass_name=evidence.pass_name,
-                         meta_key=evidence.meta_key, seed=evidence.seed)
+        there = Evidence(
+            execution.after,
+            loaded.graph_module,
+            evidence.args,
+            pass_name=evidence.pass_name,
+            meta_key=evidence.meta_key,
+            seed=evidence.seed,
+        )
+        if there.expected.error is not None:
+            return
         if there.ran.error is not None:
-            yield _failure(execution, "loaded-crash", f"expected a loaded graph that runs; got {in_one_line(there.ran.error)}")
+            yield _failure(
+                execution,
+                "loaded-crash",
+                f"expected a loaded graph that runs; got {in_one_line(there.ran.error)}",
+            )
             return
         for failure in find_numerics(there):
             yield _failure(execution, f"loaded-{failure.cause}", f"after loading: {failure.message}")
@@ -69,6 +82,7 @@ def round_trip(program: torch.export.ExportedProgram) -> torch.export.ExportedPr
 
 def with_graph(program: torch.export.ExportedProgram, gm: torch.fx.GraphModule) -> torch.export.ExportedProgram:
     """Return the program with another graph of the same inputs and outputs in its place."""
+
     def swap(_: torch.fx.GraphModule) -> PassResult:
         return PassResult(copy_graph_module(gm), True)
 

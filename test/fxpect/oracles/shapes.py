@@ -14,8 +14,19 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from fxpect.text.propagation import fake_mode_of
 
 # What specialising a symbol or guarding on it writes to. An environment that export froze drops new guards.
-_RECORDS = ("guards", "axioms", "replacements", "var_to_range", "divisible", "deferred_runtime_asserts",
-            "num_deferred_runtime_asserts", "replacements_slocs", "var_to_range_sloc", "unbacked_renamings", "frozen")
+_RECORDS = (
+    "guards",
+    "axioms",
+    "replacements",
+    "var_to_range",
+    "divisible",
+    "deferred_runtime_asserts",
+    "num_deferred_runtime_asserts",
+    "replacements_slocs",
+    "var_to_range_sloc",
+    "unbacked_renamings",
+    "frozen",
+)
 
 
 def shape_env_of(gm: torch.fx.GraphModule) -> ShapeEnv | None:
@@ -32,13 +43,19 @@ class Assumptions:
         self.saved = {name: copy.copy(getattr(env, name)) for name in _RECORDS if hasattr(env, name)}
 
     def learned(self) -> tuple[str, str] | None:
-        """Return (kind, words) for what was assumed since: "specialization", "range" or "guard"; None if nothing."""
+        """Return what was assumed since: its kind ("specialization", "range", "guard") and words, or None."""
         env, saved = self.env, self.saved
-        guards = [str(guard.expr) for guard in env.guards[len(saved["guards"]):]]
-        fixed = [f"{symbol} = {value}" for symbol, value in env.replacements.items()
-                 if symbol not in saved["replacements"] and not value.free_symbols]
-        bounds = [f"{symbol} in [{new.lower}, {new.upper}]" for symbol, new in env.var_to_range.items()
-                  if symbol in saved["var_to_range"] and saved["var_to_range"][symbol] != new]
+        guards = [str(guard.expr) for guard in env.guards[len(saved["guards"]) :]]
+        fixed = [
+            f"{symbol} = {value}"
+            for symbol, value in env.replacements.items()
+            if symbol not in saved["replacements"] and not value.free_symbols
+        ]
+        bounds = [
+            f"{symbol} in [{new.lower}, {new.upper}]"
+            for symbol, new in env.var_to_range.items()
+            if symbol in saved["var_to_range"] and saved["var_to_range"][symbol] != new
+        ]
         if not (guards or fixed or bounds):
             return None
         return "specialization" if fixed else "range" if bounds else "guard", "; ".join((*fixed, *bounds, *guards))
@@ -96,8 +113,9 @@ class Symbols:
         return len(said) == len(got) and all(self.number(s) in (g, None) for s, g in zip(said, got, strict=True))
 
 
-def fits_symbols(gm: torch.fx.GraphModule, args: Sequence[Any], meta_key: str,
-                 allowed: Mapping[Any, Any] | None = None) -> bool:
+def fits_symbols(
+    gm: torch.fx.GraphModule, args: Sequence[Any], meta_key: str, allowed: Mapping[Any, Any] | None = None
+) -> bool:
     """Whether these arguments have sizes that the graph was captured for: in range, guards true.
 
     ``allowed`` are the ranges that an exported program promises; they may be wider than those of its graph.
@@ -107,6 +125,8 @@ def fits_symbols(gm: torch.fx.GraphModule, args: Sequence[Any], meta_key: str,
         return True
     values = Symbols(gm, args, meta_key).values
     ranges = {**env.var_to_range, **(allowed or {})}
-    if not all(ranges[symbol].lower <= value <= ranges[symbol].upper for symbol, value in values.items() if symbol in ranges):
+    if not all(
+        ranges[symbol].lower <= value <= ranges[symbol].upper for symbol, value in values.items() if symbol in ranges
+    ):
         return False
     return all(guard.expr.xreplace(values) is not sympy.false for guard in env.guards)

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fxpect.errors import CheckFailure, FxpectError, PassCrash, SpecError
@@ -26,9 +27,9 @@ AGAIN = 2
 def check_stability(pass_: Any, execution: Execution) -> None:
     """Raise when the pass gives another text on another run, or still changes what it made itself.
 
-    The pass runs ``AGAIN`` more times on fresh copies, whose nodes lie at other addresses, and once on its own
-    result. Another order of the same nodes is a note. Misses: what depends on the hashes of strings, which
-    are the same all through a process (``check_hash_seeds`` looks at those).
+    The pass runs ``AGAIN`` more times on fresh copies, whose nodes lie at other addresses, and once on its
+    own result. Another order of the same nodes is a note. Misses: what depends on the hashes of strings,
+    which are the same all through a process (``check_hash_seeds`` looks at those).
     """
     raise_first(find_stability(pass_, execution))
 
@@ -39,37 +40,57 @@ def find_stability(pass_: Any, execution: Execution) -> Iterator[CheckFailure]:
         try:
             again = run_pass(pass_, execution.before)
         except PassCrash as crash:
-            yield _failure(execution, f"another-run-crashes:{_label(crash)}", "expected the same result as the first run; "
-                           f"got {in_one_line(crash)}")
+            yield _failure(
+                execution,
+                f"another-run-crashes:{_label(crash)}",
+                f"expected the same result as the first run; got {in_one_line(crash)}",
+            )
             break
         if again.after_text != execution.after_text:
-            yield _failure(execution, "two-results", "expected the same text from the same graph; got "
-                           f"{in_words(execution.after_text, again.after_text)}")
+            yield _failure(
+                execution,
+                "two-results",
+                f"expected the same text from the same graph; got {in_words(execution.after_text, again.after_text)}",
+            )
             break
         if structure(again.after) != structure(execution.after):
-            yield _failure(execution, "order", "expected the nodes in the same order; got another order of the same nodes",
-                           NOTE)
+            yield _failure(
+                execution,
+                "order",
+                "expected the nodes in the same order; got another order of the same nodes",
+                NOTE,
+            )
             break
     if execution.changed:
         yield from _second_run(pass_, execution)
 
 
 def _second_run(pass_: Any, execution: Execution) -> Iterator[CheckFailure]:
-    example = execution.before.replace(graph_module=copy_graph_module(execution.after),
-                                       exported=execution.exported_after)
+    example = execution.before.replace(
+        graph_module=copy_graph_module(execution.after), exported=execution.exported_after
+    )
     try:
         second = run_pass(pass_, example)
     except PassCrash as crash:
-        yield _failure(execution, f"second-run-crashes:{_label(crash)}", "expected a pass that takes its own result; got "
-                       f"{in_one_line(crash)}")
+        yield _failure(
+            execution,
+            f"second-run-crashes:{_label(crash)}",
+            f"expected a pass that takes its own result; got {in_one_line(crash)}",
+        )
         return
     if second.changed and second.after_text != execution.after_text:
-        yield _failure(execution, "not-idempotent", "expected a second run to change nothing; got "
-                       f"{in_words(execution.after_text, second.after_text)}")
+        yield _failure(
+            execution,
+            "not-idempotent",
+            f"expected a second run to change nothing; got {in_words(execution.after_text, second.after_text)}",
+        )
 
 
 def _failure(execution: Execution, cause: str, message: str, severity: str = ERROR) -> CheckFailure:
-    return stamped(CheckFailure("stability", message, pass_name=execution.pass_name, cause=f"stability:{cause}"), severity)
+    return stamped(
+        CheckFailure("stability", message, pass_name=execution.pass_name, cause=f"stability:{cause}"),
+        severity,
+    )
 
 
 def in_words(one: str, other: str) -> str:
@@ -79,27 +100,54 @@ def in_words(one: str, other: str) -> str:
     return graph_diff(one, other).summary
 
 
-def check_hash_seeds(pass_path: str, example: Example, seeds: Sequence[int] = (1, 2), *,
-                     timeout: float = 120.0) -> None:
+def check_hash_seeds(
+    pass_path: str, example: Example, seeds: Sequence[int] = (1, 2), *, timeout: float = 120.0
+) -> None:
     """Raise when the pass at the import path "module:name" gives another text under another hash seed.
 
-    Each seed starts a fresh Python (seconds). Raises ``FxpectError`` when the pass cannot be run there, as when it is
-    not importable by that path.
+    Each seed starts a fresh Python (seconds). Raises ``FxpectError`` when the pass cannot be run there, as
+    when it is not importable by that path.
     """
+    if ":" not in pass_path:
+        raise FxpectError(f"expected an import path 'module:name'; got {pass_path!r}")
     portable = example.portable()
-    job = {"pass": pass_path, "text": portable.text, "inputs": list(map(repr, portable.inputs)),
-           "capture": portable.capture, "sizes": portable.sizes}
-    texts = [_text_under(seed, job, timeout) for seed in seeds]
+    job = {
+        "pass": pass_path,
+        "text": portable.text,
+        "inputs": list(map(repr, portable.inputs)),
+        "capture": portable.capture,
+        "sizes": portable.sizes,
+    }
+    with ThreadPoolExecutor(len(seeds)) as pool:
+        texts = list(pool.map(lambda seed: _text_under(seed, job, timeout), seeds))
     if len(set(texts)) > 1:
-        raise stamped(CheckFailure("stability", f"expected the same text under every hash seed; with seeds {seeds[0]} "
-                                   f"and {seeds[1]} got {in_words(*texts[:2])}", pass_name=pass_path,
-                                   cause="stability:hash-seed"), ERROR)
+        raise stamped(
+            CheckFailure(
+                "stability",
+                f"expected the same text under every hash seed; with seeds {seeds[0]} "
+                f"and {seeds[1]} got {in_words(*texts[:2])}",
+                pass_name=pass_path,
+                cause="stability:hash-seed",
+            ),
+            ERROR,
+        )
 
 
 def _text_under(seed: int, job: dict[str, Any], timeout: float) -> str:
-    environment = {**os.environ, "PYTHONHASHSEED": str(seed), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run([sys.executable, "-m", "fxpect.oracles.stability"], input=json.dumps(job), text=True,
-                          capture_output=True, timeout=timeout, env=environment, check=False)
+    environment = {
+        **os.environ,
+        "PYTHONHASHSEED": str(seed),
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "fxpect.oracles.stability"],
+        input=json.dumps(job),
+        text=True,
+        capture_output=True,
+        timeout=timeout,
+        env=environment,
+        check=False,
+    )
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise FxpectError(f"{job['pass']} does not run in a fresh Python: {last}")
@@ -110,7 +158,9 @@ def _run_job(job: dict[str, Any]) -> str:
     """Run one pass on one stored example and return the text it leaves; what the fresh Python does."""
     module, _, name = job["pass"].partition(":")
     pass_ = functools.reduce(getattr, name.split("."), importlib.import_module(module))
-    example = Example.from_text(job["text"], *map(_read_input, job["inputs"]), capture=job["capture"], sizes=job["sizes"])
+    example = Example.from_text(
+        job["text"], *map(_read_input, job["inputs"]), capture=job["capture"], sizes=job["sizes"]
+    )
     return run_pass(pass_, example).after_text
 
 

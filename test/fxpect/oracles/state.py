@@ -33,7 +33,9 @@ def state_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 @contextlib.contextmanager
-def borrowed_state(module: torch.nn.Module, copies: Callable[[Sequence[Any]], list[Any]] = copy_args) -> Iterator[dict[str, torch.Tensor]]:
+def borrowed_state(
+    module: torch.nn.Module, copies: Callable[[Sequence[Any]], list[Any]] = copy_args
+) -> Iterator[dict[str, torch.Tensor]]:
     """Put copies in the place of the module's tensors for a while; gives the copies by path.
 
     What a run writes reaches the copies alone, and what it returns may alias them.

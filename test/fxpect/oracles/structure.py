@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+
 import torch
 
 from fxpect.errors import CheckFailure, GraphCrash
 from fxpect.oracles.causes import first_words, in_one_line
-from fxpect.oracles.difference import form_difference, same_bits
+from fxpect.oracles.difference import Difference, form_difference, roughly_equal, words
 from fxpect.oracles.evidence import ERROR, NOTE, Evidence, raise_first
 from fxpect.oracles.rounding import base_name
 from fxpect.text.effects import has_effect
@@ -33,8 +34,11 @@ def find_structure(evidence: Evidence) -> Iterator[CheckFailure]:
     except Exception as error:
         yield evidence.failure("structure", f"lint:{first_words(str(error))}", f"graph.lint(): {in_one_line(error)}")
     if after.graph.owning_module is not after:
-        yield evidence.failure("structure", "owning-module", "expected graph.owning_module to be the module itself; "
-                               f"got {type(after.graph.owning_module).__name__}")
+        yield evidence.failure(
+            "structure",
+            "owning-module",
+            f"expected graph.owning_module to be the module itself; got {type(after.graph.owning_module).__name__}",
+        )
     yield from _signature(evidence)
     packets = any(isinstance(n.target, torch._ops.OpOverloadPacket) for n in evidence.before.graph.nodes)
     dead = {node.name for node in evidence.before.graph.nodes if not node.users}
@@ -42,25 +46,40 @@ def find_structure(evidence: Evidence) -> Iterator[CheckFailure]:
         if isinstance(node.target, torch._ops.OpOverload):
             misfit = schema_misfit(node)
             if misfit:
-                yield evidence.failure("structure", f"schema:{misfit[0]}", f"{node.target}: {misfit[1]}", node=node.name)
+                yield evidence.failure(
+                    "structure", f"schema:{misfit[0]}", f"{node.target}: {misfit[1]}", node=node.name
+                )
         elif isinstance(node.target, torch._ops.OpOverloadPacket) and not packets and evidence.meta_key == "val":
-            yield evidence.failure("structure", "overload-packet", f"expected an overload, as in the rest of the graph; "
-                                   f"got {node.target}", node=node.name, severity=NOTE)
+            yield evidence.failure(
+                "structure",
+                "overload-packet",
+                f"expected an overload, as in the rest of the graph; got {node.target}",
+                node=node.name,
+                severity=NOTE,
+            )
         if not node.users and node.name not in dead and _removable(node):
-            yield evidence.failure("structure", "dead-node", f"nothing uses {node.format_node()}", node=node.name,
-                                   severity=NOTE)
+            yield evidence.failure(
+                "structure", "dead-node", f"nothing uses {node.format_node()}", node=node.name, severity=NOTE
+            )
 
 
 def _signature(evidence: Evidence) -> Iterator[CheckFailure]:
-    old, new = ([(n.target, n.args) for n in gm.graph.find_nodes(op="placeholder")]
-                for gm in (evidence.before, evidence.after))
+    old, new = (
+        [(n.target, n.args) for n in gm.graph.find_nodes(op="placeholder")] for gm in (evidence.before, evidence.after)
+    )
     names = [target for target, _ in old], [target for target, _ in new]
     if len(old) != len(new):
-        yield evidence.failure("structure", "placeholders", f"expected {len(old)} inputs {names[0]}; got {len(new)} {names[1]}")
+        yield evidence.failure(
+            "structure", "placeholders", f"expected {len(old)} inputs {names[0]}; got {len(new)} {names[1]}"
+        )
     elif names[0] != names[1]:
         moved = sorted(names[0]) == sorted(names[1])
-        yield evidence.failure("structure", "placeholders-reordered" if moved else "placeholders-renamed",
-                               f"expected inputs {names[0]}; got {names[1]}", severity=ERROR if moved else NOTE)
+        yield evidence.failure(
+            "structure",
+            "placeholders-reordered" if moved else "placeholders-renamed",
+            f"expected inputs {names[0]}; got {names[1]}",
+            severity=ERROR if moved else NOTE,
+        )
     elif old != new:
         yield evidence.failure("structure", "placeholders-default", f"expected inputs {old}; got {new}")
 
@@ -75,7 +94,7 @@ def schema_misfit(node: torch.fx.Node) -> tuple[str, str] | None:
     positional = [argument for argument in arguments if not argument.kwarg_only]
     if len(node.args) > len(positional):
         return "arity", f"expected at most {len(positional)} positional arguments; got {len(node.args)}"
-    given = {argument.name for argument in positional[:len(node.args)]}
+    given = {argument.name for argument in positional[: len(node.args)]}
     known = {argument.name for argument in arguments}
     for name in node.kwargs:
         if name not in known:
@@ -93,19 +112,32 @@ def find_disagreement(evidence: Evidence) -> Iterator[CheckFailure]:
     code, nodes = evidence.ran, evidence.interpreted
     if code.error is not None and nodes.error is not None:
         stopped = nodes.stopped_at
-        message = (f"expected a graph that runs, as the one before; got {in_one_line(nodes.error)}"
-                   + (f" in {stopped.format_node()}" if stopped is not None else ""))
-        yield evidence.crash("graph", nodes.error, message, node=stopped and stopped.name,
-                             function=base_name(stopped) if stopped is not None else None, kind=GraphCrash)
+        message = f"expected a graph that runs, as the one before; got {in_one_line(nodes.error)}" + (
+            f" in {stopped.format_node()}" if stopped is not None else ""
+        )
+        yield evidence.crash(
+            "graph",
+            nodes.error,
+            message,
+            node=stopped and stopped.name,
+            function=base_name(stopped) if stopped is not None else None,
+            kind=GraphCrash,
+        )
     elif code.error is not None:
-        yield evidence.failure("structure", f"code:{type(code.error).__name__}:{first_words(str(code.error))}",
-                               f"fx.Interpreter runs the graph, its generated code does not: {in_one_line(code.error)}",
-                               kind=GraphCrash)
+        yield evidence.failure(
+            "structure",
+            f"code:{type(code.error).__name__}:{first_words(str(code.error))}",
+            f"fx.Interpreter runs the graph, its generated code does not: {in_one_line(code.error)}",
+            kind=GraphCrash,
+        )
     elif nodes.error is not None:
         stopped = nodes.stopped_at
-        yield evidence.failure("structure", f"interpreter:{type(nodes.error).__name__}:{first_words(str(nodes.error))}",
-                               f"the generated code runs, fx.Interpreter does not: {in_one_line(nodes.error)}",
-                               node=stopped and stopped.name)
+        yield evidence.failure(
+            "structure",
+            f"interpreter:{type(nodes.error).__name__}:{first_words(str(nodes.error))}",
+            f"the generated code runs, fx.Interpreter does not: {in_one_line(nodes.error)}",
+            node=stopped and stopped.name,
+        )
     else:
         yield from _two_runs(evidence)
 
@@ -114,9 +146,13 @@ def _two_runs(evidence: Evidence) -> Iterator[CheckFailure]:
     code, nodes = evidence.ran, evidence.interpreted
     for i, (one, other) in enumerate(zip(code.leaves, nodes.leaves, strict=False)):
         difference = form_difference(one, other, strides=False)
-        if difference is None and isinstance(one, torch.Tensor) and not same_bits(one, other):
-            difference = evidence.arbiter.judge(("output", i), one, other)
+        if difference is None and isinstance(one, torch.Tensor) and not roughly_equal(one, other):
+            difference = Difference("values", words(one), words(other))
         if difference is not None:
-            yield evidence.failure("structure", "code-disagrees", f"output {i}: the generated code and fx.Interpreter "
-                                   f"(uninitialised memory filled) differ: {difference}", node=evidence.output_name(i))
+            yield evidence.failure(
+                "structure",
+                "code-disagrees",
+                f"output {i}: the generated code and fx.Interpreter (uninitialised memory filled) differ: {difference}",
+                node=evidence.output_name(i),
+            )
             return

@@ -1,0 +1,204 @@
+"""No false alarm: harmless passes over generated graphs, and rewrites that differ by rounding alone.
+
+Beside each stands what must not be excused: the same graphs with a small real error.
+"""
+
+import operator
+import random
+import unittest
+
+import torch
+from torch.nn.functional import layer_norm
+
+from fxpect.examples import Example
+from fxpect.oracles.judge import judge
+from fxpect.specs import T
+
+SIZE = 4
+DTYPES = (torch.float32, torch.float32, torch.float16, torch.bfloat16, torch.float64)
+VALUES = ("normal", "normal", "halves", "integers", "positive", "uniform", "ties")
+UNARY = (torch.relu, torch.tanh, torch.sigmoid, torch.exp, torch.neg, torch.abs, torch.sin, torch.sqrt, torch.floor)
+BINARY = (operator.add, operator.sub, operator.mul, operator.truediv, torch.matmul, torch.maximum)
+REDUCTIONS = (torch.sum, torch.mean, torch.amax)
+
+
+def generated(seed):
+    """Return an example of three to nine random operators over square matrices of one dtype."""
+    draw, graph = random.Random(seed), torch.fx.Graph()
+    values = [graph.placeholder(f"x{i}") for i in range(3)]
+    for _ in range(draw.randint(3, 9)):
+        values.append(_operator(draw, graph, values))
+    graph.output(tuple(values[-2:]))
+    dtype = draw.choice(DTYPES)
+    specs = tuple(T(SIZE, SIZE, dtype=dtype, values=draw.choice(VALUES), seed=seed + i) for i in range(3))
+    return Example(torch.fx.GraphModule({}, graph), specs, capture="dynamo")
+
+
+def _operator(draw, graph, values):
+    one, other = draw.choice(values), draw.choice(values)
+    kind = draw.random()
+    if kind < 0.3:
+        return graph.call_function(draw.choice(UNARY), (one,))
+    if kind < 0.65:
+        return graph.call_function(draw.choice(BINARY), (one, other))
+    if kind < 0.75:
+        return graph.call_function(torch.softmax, (one,), {"dim": draw.choice([0, 1, -1])})
+    if kind < 0.85:
+        return graph.call_function(draw.choice(REDUCTIONS), (values[0],), {"dim": draw.choice([0, 1]), "keepdim": True})
+    if kind < 0.9:
+        return graph.call_function(torch.where, (graph.call_function(operator.gt, (one, other)), one, other))
+    return graph.call_function(operator.truediv, (one, draw.choice([2, 3.0, 7])))
+
+
+def replacing(target, build):
+    """Return a graph pass that replaces each call of a target by what ``build(call, node)`` makes, if anything."""
+
+    def rewrite(graph):
+        for node in list(graph.find_nodes(op="call_function", target=target)):
+            with graph.inserting_before(node):
+                new = build(lambda fn, *args, **kwargs: graph.call_function(fn, args, kwargs), node)
+            if new is not None:
+                node.replace_all_uses_with(new)
+                graph.erase_node(node)
+
+    return rewrite
+
+
+def nothing(gm):
+    """Do nothing."""
+
+
+def dead_code(graph):
+    """Remove what nobody uses."""
+    graph.eliminate_dead_code()
+
+
+def renamed(gm):
+    """Return the same graph under other names."""
+    graph = torch.fx.Graph()
+    mapping = {}
+    for node in gm.graph.nodes:
+        mapping[node] = graph.node_copy(node, mapping.__getitem__)
+        if node.op not in ("placeholder", "output"):
+            mapping[node].name = f"renamed_{node.name}"
+    return torch.fx.GraphModule(gm, graph)
+
+
+def reciprocal(call, node):
+    divisor = node.args[1]
+    if isinstance(divisor, (int, float)):
+        return call(operator.mul, node.args[0], 1.0 / divisor)
+    return call(operator.mul, node.args[0], call(torch.reciprocal, divisor))
+
+
+def summed_product(call, node):
+    one, other = call(torch.unsqueeze, node.args[0], 2), call(torch.unsqueeze, node.args[1], 0)
+    return call(torch.sum, call(operator.mul, one, other), 1)
+
+
+def spelled_softmax(call, node):
+    x, dim = node.args[0], node.kwargs["dim"]
+    powers = call(torch.exp, call(operator.sub, x, call(torch.amax, x, dim, True)))
+    return call(operator.truediv, powers, call(torch.sum, powers, dim=dim, keepdim=True))
+
+
+def summed_mean(call, node):
+    return call(torch.sum, call(operator.truediv, node.args[0], SIZE), **node.kwargs)
+
+
+def spelled_sigmoid(call, node):
+    return call(torch.reciprocal, call(operator.add, call(torch.exp, call(torch.neg, node.args[0])), 1))
+
+
+commuted = replacing(operator.add, lambda call, node: call(operator.add, *reversed(node.args)))
+ROUNDING = {
+    "a division as a product": replacing(operator.truediv, reciprocal),
+    "a matrix product as a sum": replacing(torch.matmul, summed_product),
+    "softmax in steps": replacing(torch.softmax, spelled_softmax),
+    "a mean as a sum of parts": replacing(torch.mean, summed_mean),
+    "sigmoid in steps": replacing(torch.sigmoid, spelled_sigmoid),
+}
+WRONG = {
+    "half precision inside": replacing(
+        torch.matmul,
+        lambda call, node: call(
+            torch.Tensor.to,
+            call(torch.matmul, *(call(torch.Tensor.to, arg, torch.float16) for arg in node.args)),
+            torch.float32,
+        ),
+    ),
+    "a factor of 1.0001": replacing(
+        torch.sigmoid, lambda call, node: call(operator.mul, call(torch.sigmoid, *node.args), 1.0001)
+    ),
+    "a third as 0.33333": replacing(
+        operator.truediv, lambda call, node: call(operator.mul, node.args[0], 0.33333) if node.args[1] == 3.0 else None
+    ),
+    ">= for >": replacing(operator.gt, lambda call, node: call(operator.ge, *node.args)),
+}
+
+
+class NoiseTests(unittest.TestCase):
+    def test_harmless_passes(self):
+        """Doing nothing, removing dead code, renaming and commuting a sum raise no alarm on 250 graphs."""
+        changed = 0
+        for seed in range(250):
+            example = generated(seed)
+            for pass_ in (nothing, dead_code, renamed, commuted):
+                result = judge(pass_, example)
+                changed += result.changed
+                self.assertEqual([str(failure) for failure in result.failures], [], f"seed {seed}\n{example}")
+        self.assertGreater(changed, 100)
+
+    def test_rewrites_that_round_differently(self):
+        """Five rewrites that are equal but for rounding raise no alarm on 150 graphs."""
+        changed = 0
+        for seed in range(1000, 1150):
+            example = generated(seed)
+            for name, pass_ in ROUNDING.items():
+                result = judge(pass_, example, oracles=("numerics",), severity={"numerics:stride": "off"})
+                changed += result.changed
+                self.assertEqual([str(failure) for failure in result.failures], [], f"{name}, seed {seed}\n{example}")
+        self.assertGreater(changed, 100)
+
+    def test_errors_that_reach_an_output(self):
+        """Four small errors are found on every generated float32 graph on which they move an output for certain."""
+        x, y = T(8, 8, dtype=torch.float32), T(8, 8, dtype=torch.float32, values="integers")
+        models = {
+            "half precision inside": lambda x, y: torch.matmul(x, y) + y,
+            "a factor of 1.0001": lambda x, y: torch.sigmoid(x) @ y,
+            "a third as 0.33333": lambda x, y: torch.softmax((x @ y) / 3.0, -1),
+            ">= for >": lambda x, y: torch.where(y > 1, x, y),
+        }
+        for name, pass_ in WRONG.items():
+            for seed in range(10):
+                example = Example(
+                    torch.fx.symbolic_trace(models[name]),
+                    (x.replace(seed=seed), y.replace(seed=seed + 50)),
+                    capture="dynamo",
+                )
+                with self.subTest(error=name, seed=seed):
+                    result = judge(pass_, example)
+                    self.assertIn("numerics:values", [failure.cause for failure in result.failures])
+
+    def test_layer_norm_in_steps(self):
+        """A layer norm written out holds; with another epsilon it does not."""
+
+        def written_out(epsilon):
+            def build(call, node):
+                x = node.args[0]
+                centred = call(operator.sub, x, call(torch.mean, x, -1, True))
+                variance = call(torch.mean, call(operator.mul, centred, centred), -1, True)
+                return call(operator.mul, centred, call(torch.rsqrt, call(operator.add, variance, epsilon)))
+
+            return replacing(layer_norm, build)
+
+        for seed in range(20):
+            example = Example(
+                torch.fx.symbolic_trace(lambda x: layer_norm(x, (16,))), (T(4, 16, seed=seed),), capture="dynamo"
+            )
+            self.assertEqual(judge(written_out(1e-5), example).failures, [])
+            self.assertNotEqual(judge(written_out(3e-5), example).failures, [])
+
+
+if __name__ == "__main__":
+    unittest.main()

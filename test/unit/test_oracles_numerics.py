@@ -1,0 +1,225 @@
+"""The numerics oracle: what it lets pass, and the message when it does not."""
+
+import operator
+import unittest
+
+import torch
+
+from fxpect.errors import CheckFailure
+from fxpect.oracles.evidence import NOTE, Evidence
+from fxpect.oracles.memory import copy_args
+from fxpect.oracles.numerics import check_numerics, find_numerics
+
+aten = torch.ops.aten
+
+
+def evidence(before, after, *args, **options):
+    """Return the evidence of a rewrite of one traced function into another."""
+    return Evidence(torch.fx.symbolic_trace(before), torch.fx.symbolic_trace(after), copy_args(args), **options)
+
+
+def normal(*shape, dtype=torch.float32, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+class NumericsTests(unittest.TestCase):
+    def fails(self, cause, message, before, after, *args, **options):
+        """Assert that the oracle raises with this cause and these words."""
+        with self.assertRaises(CheckFailure) as caught:
+            check_numerics(evidence(before, after, *args, pass_name="rewrite", **options))
+        self.assertEqual(caught.exception.cause, f"numerics:{cause}")
+        self.assertEqual(caught.exception.pass_name, "rewrite")
+        self.assertIn(message, str(caught.exception))
+        return caught.exception
+
+    def holds(self, before, after, *args, **options):
+        """Assert that the oracle finds neither an error nor a note."""
+        self.assertEqual([str(found) for found in find_numerics(evidence(before, after, *args, **options))], [])
+
+    def test_equal_outputs_hold(self):
+        """The same computation spelled another way holds."""
+        self.holds(lambda x, y: torch.relu(x + y), lambda x, y: (y + x).relu(), normal(3, 4), normal(3, 4, seed=1))
+
+    def test_wrong_value_names_index_and_both_numbers(self):
+        """A wrong element is reported with its index, both values, and the node that gives it."""
+        failure = self.fails(
+            "values",
+            "output 0: values: expected 2.0; got 3.0 at index [1, 0] (1 of 4 elements)",
+            lambda x: x * 1,
+            lambda x: x + torch.tensor([[0.0, 0.0], [1.0, 0.0]]),
+            torch.full((2, 2), 2.0),
+        )
+        self.assertEqual(failure.node, "add")
+
+    def test_structure(self):
+        """One output more, or a list in the place of a tuple, is reported before any value."""
+        self.fails("structure", "expected", lambda x: (x,), lambda x: (x, x), normal(2))
+        self.fails("structure", "got", lambda x: (x, x), lambda x: [x, x], normal(2))
+
+    def test_type(self):
+        """None in the place of a tensor is a structure; a number in the place of a tensor is a type."""
+        self.fails("type", "got float 1.0", lambda x: (x,), lambda x: (1.0,), normal(2))
+        self.fails("type", "expected int 1", lambda x: (1,), lambda x: (1.0,), normal(2))
+
+    def test_constant(self):
+        """An integer output must be the same integer."""
+        self.fails("constant", "expected 1; got 2", lambda x: (x, 1), lambda x: (x, 2), normal(2))
+
+    def test_dtype(self):
+        """Another dtype is reported although the values are equal."""
+        self.fails(
+            "dtype",
+            "expected torch.float32; got torch.float64",
+            lambda x: x.relu(),
+            lambda x: x.relu().double(),
+            normal(2),
+        )
+
+    def test_shape(self):
+        """Another shape is reported although the elements are equal."""
+        self.fails(
+            "shape", "expected [2, 3]; got [3, 2]", lambda x: x * 1, lambda x: (x * 1).reshape(3, 2), normal(2, 3)
+        )
+
+    def test_stride(self):
+        """Another stride has a cause of its own; strides of sizes below two cannot be seen."""
+        self.fails(
+            "stride",
+            "expected (3, 1); got (1, 2)",
+            lambda x: x + 1,
+            lambda x: (x + 1).t().contiguous().t(),
+            normal(2, 3),
+        )
+        self.holds(lambda x: x + 1, lambda x: (x + 1).t().contiguous().t(), normal(1, 3))
+
+    def test_nan_positions(self):
+        """A NaN that is gone is reported, though the rest is equal."""
+        x = torch.tensor([1.0, float("inf"), float("nan")])
+        self.fails(
+            "nan",
+            "expected nan; got 0.0 at index [1] (2 of 3 elements)",
+            lambda x: x * 0,
+            lambda x: torch.zeros_like(x),
+            x,
+        )
+        self.holds(lambda x: x * 2, lambda x: x + x, x)
+
+    def test_new_infinity(self):
+        """A finite number that became infinite is reported."""
+        self.fails("inf", "got inf", lambda x: x / 2 * 3, lambda x: x * 3 / 2, torch.tensor([2e38, 1.0]))
+
+    def test_lost_overflow(self):
+        """An infinity that the pass took away, by computing in a wider type, is reported as overflow."""
+        self.fails(
+            "overflow",
+            "expected inf",
+            lambda x: x * x / x,
+            lambda x: (x.float() * x / x).half(),
+            torch.tensor([3000.0, 1.0], dtype=torch.float16),
+        )
+
+    def test_integers_are_exact(self):
+        """An integer result must be equal, wrap-around included."""
+        x = torch.tensor([100, 27], dtype=torch.int8)
+        self.fails("values", "expected -56; got 100", lambda x: x + x, lambda x: torch.maximum(x, x), x)
+
+    def test_boolean_at_a_tie(self):
+        """``>=`` in the place of ``>`` is found at an exact tie: a comparison of exact numbers is not rounding."""
+        x = torch.tensor([1.0, 2.0])
+        self.fails("values", "expected False; got True at index [0]", lambda x: x > 1, lambda x: x >= 1, x)
+
+    def test_integer_that_rounding_moves(self):
+        """A floor of a rounded number may come out either way."""
+        x = normal(64).abs() + 1
+        self.holds(lambda x: torch.floor(x / x), lambda x: torch.floor(x * torch.reciprocal(x)), x)
+
+    def test_signed_zero(self):
+        """The sign of a zero is an error where an input holds a negative zero, and a note elsewhere."""
+        self.fails("signed-zero", "expected -0.0; got 0.0", lambda x: x * 1, lambda x: x + 0, torch.tensor([-0.0, 1.0]))
+        notes = list(find_numerics(evidence(lambda x: x * -1, lambda x: 0 - x, torch.tensor([0.0, 1.0]))))
+        self.assertEqual([(note.cause, note.severity) for note in notes], [("numerics:signed-zero", NOTE)])
+
+    def test_error_behind_large_cancellation(self):
+        """A small error is found in a sum that does not cancel, though noise of a cancelling one is let pass."""
+        big = torch.tensor([[1e4, -1e4, 1.0, 1.0]])
+        self.holds(lambda x: x.sum(-1) / 7, lambda x: (x / 7).sum(-1), big)
+        self.fails("values", "expected", lambda x: x.sum(-1) / 7, lambda x: x.sum(-1) / 7.001, big)
+
+    def test_epsilon_of_a_norm(self):
+        """Another epsilon in a layer norm, 1e-6 for 1e-5, is not taken for rounding."""
+        self.fails(
+            "values",
+            "expected",
+            lambda x: torch.nn.functional.layer_norm(x, (8,), eps=1e-5),
+            lambda x: torch.nn.functional.layer_norm(x, (8,), eps=1e-6),
+            normal(4, 8),
+        )
+
+    def test_lower_precision_inside(self):
+        """A matrix product taken in half precision is an error in float32."""
+        self.fails(
+            "values",
+            "expected",
+            lambda x, y: x @ y,
+            lambda x, y: torch.matmul(x.half(), y.half()).float(),
+            normal(8, 8),
+            normal(8, 8, seed=1),
+        )
+
+    def test_higher_precision_inside(self):
+        """A half computed in float32 and rounded once is nearer to the truth, and holds."""
+        x, y = normal(8, 8, dtype=torch.float16), normal(8, 8, dtype=torch.float16, seed=1)
+        self.holds(
+            lambda x, y: torch.softmax(x, -1) * y / 3,
+            lambda x, y: (torch.softmax(x.float(), -1) * y.float() / 3).half(),
+            x,
+            y,
+        )
+
+    def test_reinterpreted_bits(self):
+        """A graph that looks at bits has no float64 form, and is still judged."""
+        self.fails(
+            "values", "expected", lambda x: x.view(torch.int16).relu(), lambda x: x.relu().view(torch.int16), normal(16)
+        )
+        self.holds(lambda x: x.view(torch.int16).relu(), lambda x: torch.relu(x.view(torch.int16)), normal(16))
+
+    def test_random_numbers_under_one_seed(self):
+        """Equal draws hold; other values of an output that depends on a draw have a cause of their own."""
+        self.holds(lambda x: torch.rand_like(x) + x, lambda x: x + torch.rand_like(x), normal(4))
+        self.fails(
+            "random-values", "expected", lambda x: torch.rand_like(x), lambda x: torch.rand_like(x) / 2, normal(4)
+        )
+        self.fails(
+            "values",
+            "expected",
+            lambda x: (torch.rand_like(x), x + 1),
+            lambda x: (torch.rand_like(x), x + 2),
+            normal(4),
+        )
+
+    def test_python_float_output(self):
+        """A float that a graph returns is judged like a tensor."""
+        x = normal(32)
+        self.holds(lambda x: x.sum().item(), lambda x: x.flip(0).cumsum(0)[-1].item(), x)
+        self.fails("values", "expected", lambda x: x.sum().item(), lambda x: x.mean().item(), x)
+
+    def test_complex(self):
+        """Complex results are judged by their distance, whatever the rounding of one part."""
+        x = torch.complex(normal(8, 8), normal(8, 8, seed=1))
+        self.holds(lambda x, y: x @ y, lambda x, y: (x.unsqueeze(2) * y.unsqueeze(0)).sum(1), x, x)
+        self.fails("values", "expected", lambda x, y: x @ y, lambda x, y: x @ y.conj(), x, x)
+
+    def test_writes_in_place_are_followed(self):
+        """Rounding is measured through a graph that writes in place."""
+
+        def before(x, y):
+            z = x * 3
+            z.add_(y)
+            return z / 7
+
+        self.holds(before, lambda x, y: (y + operator.mul(3, x)) * (1 / 7), normal(5), normal(5, seed=1))
+        self.fails("values", "expected", before, lambda x, y: (y + x * 3) / 7.0001, normal(5), normal(5, seed=1))
+
+
+if __name__ == "__main__":
+    unittest.main()
