@@ -13,13 +13,13 @@ import torch
 from fxpect.campaign import causes
 from fxpect.campaign.finding import Finding, inputs_text
 from fxpect.campaign.reduction import reduce
-from fxpect.standalone.script import standalone_script
 from fxpect.capture import capture as capture_model
 from fxpect.errors import CaptureError, CheckFailure, FxpectError
 from fxpect.examples import Example
 from fxpect.execution import as_pass
 from fxpect.oracles.judge import Result, judge
 from fxpect.specs import TensorSpec
+from fxpect.standalone.script import standalone_script
 from fxpect.strategies.draft import Draft, Edit, Inapplicable
 from fxpect.strategies.near import DIRECTIONS, edits, round_robin, step
 from fxpect.text.printer import graph_text

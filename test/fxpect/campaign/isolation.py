@@ -13,10 +13,10 @@ from typing import Any
 
 from fxpect.campaign.check import Tally, check
 from fxpect.campaign.finding import Finding, inputs_text
-from fxpect.standalone.script import standalone_script
 from fxpect.errors import CheckFailure, FxpectError, PassCrash
 from fxpect.examples import Example
 from fxpect.execution import as_pass
+from fxpect.standalone.script import standalone_script
 
 MAX_DEATHS = 5
 

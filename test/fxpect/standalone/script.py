@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from fxpect.standalone import body as standalone
 from fxpect.errors import CheckFailure
 from fxpect.examples import Example
 from fxpect.specs import Dim, Same, TensorSpec
+from fxpect.standalone import body as standalone
 from fxpect.text.targets import target_name
 
 MAX_LITERAL = 512

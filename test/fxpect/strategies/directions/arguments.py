@@ -90,7 +90,7 @@ def together(d: Draft) -> Iterator[Edit]:
         for slot in slots(node) if node.op != "call_module" else []:
             if slot.given and slot.param.name in DIM_NAMES and type(slot.value) is int:
                 named.setdefault(slot.value, []).append((node.name, slot.param.name))
-    rank = max((d.tensor(n).dim() for n in d.tensors()), default=0)
+    rank = max((t.dim() for t in map(d.tensor, d.tensors()) if t is not None), default=0)
     for old, places in named.items():
         for new in range(-rank, rank):
             if new == old or len(places) < 2:
@@ -401,7 +401,7 @@ def _equation_variants(text: str) -> Iterator[tuple[str, str]]:
                 for i, c in enumerate(text):
                     if c == a:
                         yield text[:i] + b + text[i + 1:], "subscript replaced"
-                swapped = text.translate(str.maketrans({a: b, b: a}))
+                swapped = text.translate(str.maketrans(a + b, b + a))
                 if "->" in text:
                     left = text.split("->")[0]
                     yield left + "->" + swapped.split("->")[1], "output permuted"

@@ -1,4 +1,4 @@
-"""Pieces: a tensor cut unevenly, into empty sections, by a list, by slices; pieces left unread, read twice, permuted."""
+"""Pieces: a tensor cut unevenly, into empty sections, by a list; pieces left unread, read twice, permuted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPLITS = frozenset({"split", "split_with_sizes", "chunk", "tensor_split", "unsaf
 
 def sections(d: Draft) -> Iterator[Edit]:
     """The sizes of a split said as a list: equal, uneven, with an empty section put in and left unread."""
-    for node, dim, sizes, reads in _splits(d):
+    for node, dim, sizes, _ in _splits(d):
         n = len(sizes)
         variants: list[tuple[str, list[int], list[int]]] = [("by a list", sizes, list(range(n)))]
         for i in range(n + 1):

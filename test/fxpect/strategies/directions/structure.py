@@ -77,7 +77,7 @@ def inserted(d: Draft) -> Iterator[Edit]:
                     new = draft.insert(source, op, target, (source, *args), kwargs)
                     keep = draft.node(only) if only else None
                     source.replace_all_uses_with(
-                        new, delete_user_cb=lambda u: u is not new and (keep is None or u is keep))
+                        new, delete_user_cb=lambda user: user is not new and (keep is None or user is keep))
 
                 where = f" for {only}" if only else ""
                 yield Edit("inserted", f"{name} after {node.name}{where}", f"{name} after {_kind(node)}", apply)
@@ -166,7 +166,9 @@ def copies(d: Draft) -> Iterator[Edit]:
             if like is None or d.tensor(node) is None:
                 continue
             if all(isinstance(s, int) for s in like.shape):
-                def apply(draft: Draft, name=node.name, source=source.name, spec=spec_of(like)):
+                spec = spec_of(like)
+
+                def apply(draft: Draft, name=node.name, source=source.name, spec=spec):
                     new = draft.add_input(spec)
                     call = draft.node(name)
                     twin = draft.insert(call, call.op, call.target, call.args, dict(call.kwargs))
@@ -280,8 +282,9 @@ def _copy_all(draft: Draft, how: str, other_inputs: set[str] | None = None, star
     if how == "fed by the first":
         fed = results[0]
         like = draft.tensor(fed)
-        match = next((p for p in draft.placeholders if like is not None and draft.tensor(p) is not None
-                      and draft.tensor(p).shape == like.shape and draft.tensor(p).dtype == like.dtype), None)
+        match = next((p for p, held in [(p, draft.tensor(p)) for p in draft.placeholders]
+                      if like is not None and held is not None and (held.shape, held.dtype) == (like.shape, like.dtype)),
+                     None)
         if match is None:
             raise Inapplicable("no input has the result's type")
         mapping[match] = fed
