@@ -194,7 +194,7 @@ class EffectsTests(unittest.TestCase):
     def test_draws_merged(self):
         """Two independent draws that became one are reported as such."""
         self.fails(
-            "rng-draws-merged",
+            "rng:draws-merged",
             "expected draws [rand_like x 3, rand_like x 3]; got [rand_like x 3]",
             lambda x: torch.rand_like(x) - torch.rand_like(x),
             lambda x: (y := torch.rand_like(x)) - y,
@@ -204,7 +204,7 @@ class EffectsTests(unittest.TestCase):
     def test_draws_added(self):
         """A graph that draws where none was drawn is reported."""
         self.fails(
-            "rng-draws-added",
+            "rng:draws-added",
             "expected draws []; got [dropout x 3]",
             lambda x: x * 1,
             lambda x: torch.nn.functional.dropout(x * 1),
@@ -214,7 +214,7 @@ class EffectsTests(unittest.TestCase):
     def test_unused_draws_removed(self):
         """A draw whose result nobody used is told apart from a merged one."""
         self.fails(
-            "rng-draws-removed",
+            "rng:draws-removed",
             "unused draws are gone",
             call(torch.rand_like, lambda x: x + 1),
             lambda x: x + 1,

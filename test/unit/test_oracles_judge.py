@@ -179,6 +179,35 @@ class JudgeTests(unittest.TestCase):
         self.assertTrue(judge(burn, example).holds)
         self.assertEqual({f.oracle for f in judge(burn, example, dynamic=True).failures}, {"generality"})
 
+    def test_writes_that_became_outputs(self):
+        """A program pass may turn a write into an output that stands for it, but not drop it."""
+
+        def decomposed(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+            return exported.run_decompositions()
+
+        def drops(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+            program = exported.run_decompositions()
+            output = program.graph.output_node()
+            output.args = ((output.args[0][1], output.args[0][1]),)
+            return program
+
+        class Counting(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.register_buffer("seen", torch.zeros(3))
+
+            def forward(self, x):
+                self.seen.add_(1)
+                x.mul_(2)
+                return x + self.seen
+
+        example = capture(Counting(), (T(3),))
+        result = judge(decomposed, example)
+        self.assertTrue(result.changed)
+        self.assertEqual([str(failure) for failure in result.failures], [])
+        simple = capture(lambda x: x.mul_(2) + 1, (T(3),))
+        self.assertEqual([failure.cause for failure in judge(drops, simple).failures], ["effects:input-values"])
+
     def test_the_example_is_left_alone(self):
         """Judging changes neither the example nor the global generator."""
         example = traced(lambda x: torch.rand_like(torch.relu(x)).add_(1), T(4))

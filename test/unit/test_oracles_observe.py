@@ -1,5 +1,6 @@
 """What a run shows, what it leaves alone, which memory overlaps, and how rounding is measured."""
 
+import functools
 import unittest
 
 import torch
@@ -17,6 +18,12 @@ aten = torch.ops.aten
 
 def traced(fn):
     return torch.fx.symbolic_trace(fn)
+
+
+def arbiter_of(fn, *args):
+    """Return the arbiter of a function, or of a graph, at these arguments."""
+    graph = fn if isinstance(fn, torch.fx.GraphModule) else traced(fn)
+    return Arbiter(graph, functools.partial(observe, graph, list(args)))
 
 
 class ObserveTests(unittest.TestCase):
@@ -138,7 +145,7 @@ class RoundingTests(unittest.TestCase):
         """A graph that computes exactly is known to; one that divides by three is not."""
         x = torch.tensor([1.0, 2.0, 4.0])
         for fn, exact in ((lambda x: x * 2 + 1, True), (lambda x: x / 3, False)):
-            arbiter = Arbiter(traced(fn), [x])
+            arbiter = arbiter_of(fn, x)
             _ = arbiter.truth
             output = arbiter.gm.graph.output_node().args[0]
             self.assertEqual(arbiter.clean[output].exact, exact)
@@ -151,7 +158,7 @@ class RoundingTests(unittest.TestCase):
 
         x = torch.tensor([1.0, 2.0])
         graph = traced(fn)
-        truth = Arbiter(graph, [x]).truth["output", 0]
+        truth = arbiter_of(graph, x).truth["output", 0]
         native = observe(graph, [x]).leaves[0]
         self.assertEqual(truth.dtype, torch.float64)
         self.assertFalse(torch.equal(truth, native.double()))
@@ -159,12 +166,12 @@ class RoundingTests(unittest.TestCase):
 
     def test_operators_without_a_wide_form(self):
         """Where an operator means something else in float64, it runs on rounded operands."""
-        truth = Arbiter(traced(lambda x: x.view(torch.int32)), [torch.tensor([1.5])]).truth["output", 0]
+        truth = arbiter_of(lambda x: x.view(torch.int32), torch.tensor([1.5])).truth["output", 0]
         self.assertEqual(truth.tolist(), torch.tensor([1.5]).view(torch.int32).tolist())
 
     def test_default_dtype_is_put_back(self):
         """Measuring leaves the default dtype as it was."""
-        _ = Arbiter(traced(lambda x: x / 3), [torch.ones(2)]).truth
+        _ = arbiter_of(lambda x: x / 3, torch.ones(2)).truth
         self.assertEqual(torch.get_default_dtype(), torch.float32)
 
     def test_names_of_calls(self):

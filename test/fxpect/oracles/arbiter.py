@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
 from fxpect.oracles.difference import Difference, element_difference, same_bits
 from fxpect.oracles.nudging import NudgedRun
-from fxpect.oracles.observe import Key, observe
+from fxpect.oracles.observe import Key, Observation
 from fxpect.oracles.rounding import CleanNode, CleanRun
 from fxpect.oracles.widening import ExactRun, widen, widen_args
 
@@ -40,14 +40,14 @@ class Arbiter:
     def __init__(
         self,
         gm: torch.fx.GraphModule,
-        args: Sequence[Any],
+        run: Callable[..., Observation],
         *,
-        seed: int = 0,
         grads: bool = False,
-        rewritten: torch.fx.GraphModule | None = None,
+        rewritten: Arbiter | None = None,
     ):
-        self.gm, self.args, self.seed, self.grads = gm, list(args), seed, grads
-        self.rewritten = None if rewritten is None else Arbiter(rewritten, args, seed=seed, grads=grads)
+        """Judge ``gm``, which ``run(**options)`` runs with the options of ``observe``."""
+        self.gm, self.grads, self.rewritten = gm, grads, rewritten
+        self.run = functools.partial(run, grads=grads)
 
     @functools.cached_property
     def clean(self) -> dict[torch.fx.Node, CleanNode]:
@@ -58,7 +58,7 @@ class Arbiter:
             runs.append(CleanRun(gm))
             return runs[-1]
 
-        observe(self.gm, self.args, seed=self.seed, grads=self.grads, interpreter=make)
+        self.run(interpreter=make)
         return runs[0].nodes
 
     @functools.cached_property
@@ -67,14 +67,7 @@ class Arbiter:
         clean, default = self.clean, torch.get_default_dtype()
         torch.set_default_dtype(torch.float64)
         try:
-            seen = observe(
-                self.gm,
-                self.args,
-                copies=widen_args,
-                seed=self.seed,
-                grads=self.grads,
-                interpreter=lambda gm: ExactRun(gm, clean),
-            )
+            seen = self.run(copies=widen_args, interpreter=lambda gm: ExactRun(gm, clean))
         finally:
             torch.set_default_dtype(default)
         if seen.error is not None:
@@ -88,14 +81,7 @@ class Arbiter:
         """Every value of each nudged run."""
         clean, _ = self.clean, self.truth
         seen = [
-            observe(
-                self.gm,
-                self.args,
-                seed=self.seed,
-                grads=self.grads,
-                interpreter=functools.partial(NudgedRun, clean=clean, salt=salt),
-            )
-            for salt in range(2, SAMPLES + 2)
+            self.run(interpreter=functools.partial(NudgedRun, clean=clean, salt=salt)) for salt in range(2, SAMPLES + 2)
         ]
         return [one.values() for one in seen if one.error is None and one.grad_error is None]
 

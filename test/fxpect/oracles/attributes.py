@@ -27,12 +27,17 @@ def find_attribute_changes(evidence: Evidence) -> Iterator[CheckFailure]:
     before, after = dict(evidence.before.named_modules()), dict(evidence.after.named_modules())
     for path, old in before.items():
         new = after.get(path)
-        if path and new is not None and type(old) is type(new) and old.training != new.training:
+        if path and new is not None and _computes(old, new) and old.training != new.training:
             words = f"submodule {path}: expected training={old.training}; got {new.training}"
             yield evidence.failure("effects", "training-mode", words)
         if path and _hooks(old) and (new is None or _hooks(new) != _hooks(old)):
             words = f"submodule {path}: expected {_hooks(old)} hooks; got {0 if new is None else _hooks(new)}"
             yield evidence.failure("effects", "hooks", words)
+
+
+def _computes(old: torch.nn.Module, new: torch.nn.Module) -> bool:
+    """Whether these are one kind of module that computes something: a mere container has no mode that counts."""
+    return type(old) is type(new) and type(old) is not torch.nn.Module
 
 
 def _hooks(module: torch.nn.Module) -> int:

@@ -12,6 +12,7 @@ from fxpect.errors import CheckFailure
 from fxpect.oracles.arbiter import Arbiter
 from fxpect.oracles.causes import crash_cause
 from fxpect.oracles.difference import form_difference, same_bits
+from fxpect.oracles.epilogue import Epilogue
 from fxpect.oracles.observe import Observation, observe
 from fxpect.oracles.randomness import random_outputs
 from fxpect.oracles.state import state_of
@@ -37,19 +38,41 @@ class Evidence:
         meta_key: str = "val",
         seed: int = 0,
         grads: bool = False,
+        epilogues: tuple[Epilogue | None, Epilogue | None] = (None, None),
     ):
         self.before, self.after, self.args = before, after, list(args)
         self.pass_name, self.meta_key, self.seed, self.grads = pass_name, meta_key, seed, grads
+        self.epilogues = epilogues
+
+    def at(self, args: Sequence[Any], after: torch.fx.GraphModule | None = None) -> Evidence:
+        """Return the evidence of the same rewrite at other arguments, without gradients."""
+        return Evidence(
+            self.before,
+            after or self.after,
+            args,
+            pass_name=self.pass_name,
+            meta_key=self.meta_key,
+            seed=self.seed,
+            epilogues=self.epilogues,
+        )
+
+    def observe_before(self, **options: Any) -> Observation:
+        """Run the graph before the pass; the options are those of ``observe``."""
+        return observe(self.before, self.args, seed=self.seed, epilogue=self.epilogues[0], **options)
+
+    def observe_after(self, **options: Any) -> Observation:
+        """Run the graph after the pass; the options are those of ``observe``."""
+        return observe(self.after, self.args, seed=self.seed, epilogue=self.epilogues[1], **options)
 
     @functools.cached_property
     def expected(self) -> Observation:
         """The run of the graph before the pass."""
-        return observe(self.before, self.args, seed=self.seed, grads=self.grads)
+        return self.observe_before(grads=self.grads)
 
     @functools.cached_property
     def ran(self) -> Observation:
         """The run of the generated code of the graph after the pass."""
-        return observe(self.after, self.args, seed=self.seed, grads=self.grads)
+        return self.observe_after(grads=self.grads)
 
     @functools.cached_property
     def interpreted(self) -> Observation:
@@ -60,7 +83,7 @@ class Evidence:
             runs.append(TracingRun(gm))
             return runs[-1]
 
-        seen = observe(self.after, self.args, seed=self.seed, grads=self.grads, backward=False, interpreter=make)
+        seen = self.observe_after(grads=self.grads, backward=False, interpreter=make)
         seen.trace, seen.stopped_at = runs[0].trace, runs[0].current
         return seen
 
@@ -97,7 +120,8 @@ class Evidence:
     @functools.cached_property
     def arbiter(self) -> Arbiter:
         """Tells wrong numbers from rounded ones; costs nothing until it is asked."""
-        return Arbiter(self.before, self.args, seed=self.seed, grads=self.grads, rewritten=self.after)
+        rewritten = Arbiter(self.after, self.observe_after, grads=self.grads)
+        return Arbiter(self.before, self.observe_before, grads=self.grads, rewritten=rewritten)
 
     def output_name(self, index: int, *, before: bool = False) -> str | None:
         """Return the name of the node that gives one flat output."""

@@ -128,14 +128,7 @@ def _at(evidence: Evidence, example: Example, sizes: dict[str, int]) -> Iterator
     allowed = example.exported.range_constraints if example.exported is not None else None
     if not fits_symbols(evidence.before, args, evidence.meta_key, allowed):
         return
-    there = Evidence(
-        evidence.before,
-        evidence.after,
-        args,
-        pass_name=evidence.pass_name,
-        meta_key=evidence.meta_key,
-        seed=evidence.seed,
-    )
+    there = evidence.at(args)
     if there.expected.error is not None:
         return
     where = ", ".join(f"{name}={size}" for name, size in sizes.items())

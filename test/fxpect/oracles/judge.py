@@ -15,6 +15,7 @@ from fxpect.execution import Execution, run_pass
 from fxpect.oracles.attributes import find_leaks
 from fxpect.oracles.causes import crash_cause, in_one_line, root_of
 from fxpect.oracles.effects import find_effects
+from fxpect.oracles.epilogue import epilogues
 from fxpect.oracles.evidence import ERROR, NOTE, Evidence, severity_of, stamped
 from fxpect.oracles.generality import find_generality, find_raw_symbols
 from fxpect.oracles.gradients import find_gradients
@@ -186,6 +187,7 @@ class _Judge:
             meta_key=example.meta_key,
             seed=seed,
             grads=wants_grads,
+            epilogues=epilogues(example.exported, execution.exported_after),
         )
         self.result.discarded = _does_not_run(evidence)
         if self.result.discarded is not None:

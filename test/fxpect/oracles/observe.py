@@ -77,6 +77,7 @@ def observe(
     interpreter: Callable[[torch.fx.GraphModule], Any] | bool = False,
     copies: Callable[[Sequence[Any]], list[Any]] = copy_args,
     backward: bool = True,
+    epilogue: Callable[[Any, list[Any]], Any] | None = None,
 ) -> Observation:
     """Run ``gm`` on copies of ``args`` and return what a caller could see.
 
@@ -84,7 +85,7 @@ def observe(
     ``grads`` runs with autograd on, and a backward from fixed weights unless ``backward=False``.
     ``interpreter`` runs the graph node by node, with ``torch.fx.Interpreter`` or with what the given function
     makes, which has its ``run``. ``copies`` makes the copies of the arguments and of the module's tensors.
-    An exception is kept, not raised.
+    ``epilogue`` turns outputs and arguments into the outputs that count. An exception is kept, not raised.
     """
     seen = Observation(initial=list(args))
     make = torch.fx.Interpreter if interpreter is True else interpreter
@@ -92,6 +93,8 @@ def observe(
         seen.args = copies(args)
         try:
             seen.outputs = make(gm).run(*seen.args) if make else gm.forward(*seen.args)
+            if epilogue is not None:
+                seen.outputs = epilogue(seen.outputs, seen.args)
         except Exception as error:
             seen.error = error
             return seen

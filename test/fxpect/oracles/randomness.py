@@ -63,16 +63,16 @@ def compare_draws(evidence: Evidence) -> tuple[str, str, str | None]:
     after = draws(evidence.after, evidence.args, evidence.seed)
     said = f"expected draws {_words(before)}; got {_words(after)}"
     if sum(n for _, n in after) > sum(n for _, n in before) or (after and not before):
-        return "rng-draws-added", said, after[0][0].name
+        return "rng:draws-added", said, after[0][0].name
     alive = live(evidence.before.graph)
     useful = [(node, n) for node, n in before if node in alive]
     if sum(n for _, n in after) < sum(n for _, n in useful):
         kept = {node.name for node, _ in after}
         gone = next((node.name for node, _ in useful if node.name not in kept), None)
-        return "rng-draws-merged", f"independent draws became fewer: {said}", gone
+        return "rng:draws-merged", f"independent draws became fewer: {said}", gone
     if sum(n for _, n in after) < sum(n for _, n in before):
-        return "rng-draws-removed", f"unused draws are gone: {said}", None
-    return "rng-consumption", f"the generator ends in another state: {said}", None
+        return "rng:draws-removed", f"unused draws are gone: {said}", None
+    return "rng:consumption", f"the generator ends in another state: {said}", None
 
 
 def _words(drawn: list[tuple[torch.fx.Node, int]]) -> str:

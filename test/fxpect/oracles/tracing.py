@@ -10,7 +10,7 @@ from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
 from fxpect.oracles.difference import form_difference, roughly_equal
-from fxpect.oracles.observe import Trace, observe
+from fxpect.oracles.observe import Trace
 
 if TYPE_CHECKING:
     from fxpect.oracles.evidence import Evidence
@@ -114,16 +114,10 @@ def undetermined(evidence: Evidence) -> str | None:
 
     It is run again from the same seed, and node by node with two fillings of uninitialised memory.
     """
-    runs = [observe(evidence.before, evidence.args, seed=evidence.seed)]
+    runs = [evidence.observe_before()]
     if any(leaves_memory_unset(node) for node in evidence.before.graph.nodes):
         runs += [
-            observe(
-                evidence.before,
-                evidence.args,
-                seed=evidence.seed,
-                interpreter=functools.partial(TracingRun, poison=number),
-            )
-            for number in (77, 114)
+            evidence.observe_before(interpreter=functools.partial(TracingRun, poison=number)) for number in (77, 114)
         ]
     expected = evidence.expected.values()
     for run in runs:
