@@ -63,6 +63,16 @@ class CheckFailure(AssertionError):
         self.oracle, self.message, self.pass_name, self.node = oracle, message, pass_name, node
         self.before, self.after, self.script, self.cause = before, after, script, cause
 
+    def __reduce__(self):
+        # Exceptions pickle by their printed arguments, of which this one has fewer than it takes.
+        return _rebuilt, (type(self), self.oracle, self.message, dict(self.__dict__))
+
+
+def _rebuilt(kind: type[CheckFailure], oracle: str, message: str, fields: dict) -> CheckFailure:
+    failure = kind(oracle, message, pass_name=fields.get("pass_name"), node=fields.get("node"))
+    failure.__dict__.update(fields)
+    return failure
+
 
 class PassCrash(CheckFailure):
     """The pass itself raised on a graph that runs."""

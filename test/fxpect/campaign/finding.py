@@ -9,6 +9,31 @@ from fxpect.errors import CheckFailure
 from fxpect.examples import Example, short
 
 
+@dataclasses.dataclass(frozen=True)
+class Parcel:
+    """An example as plain data, which crosses a process; ``example()`` makes it live again."""
+
+    text: str
+    inputs: tuple[Any, ...]
+    capture: str
+    sizes: dict[str, int]
+    edits: tuple[str, ...]
+
+    @classmethod
+    def of(cls, example: Example) -> Parcel:
+        """Return the parcel of an example, its real tensors described by specs."""
+        plain = example.portable()
+        return cls(plain.text, plain.inputs, plain.capture, dict(plain.sizes), plain.edits)
+
+    def example(self) -> Example:
+        """Return the example that the text describes."""
+        return Example.from_text(self.text, *self.inputs, capture=self.capture, sizes=self.sizes, edits=self.edits)
+
+    def realize(self, **options: Any) -> list[Any]:
+        """Return fresh arguments, as ``Example.realize`` does."""
+        return self.example().realize(**options)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Finding:
     """One distinct failure of a pass.
@@ -30,7 +55,7 @@ class Finding:
     script: str
     edits: int
     steps: tuple[str, ...]
-    example: Example
+    example: Example | Parcel
     failure: CheckFailure
     seed: int = 0
     seen: int = 1
@@ -38,6 +63,12 @@ class Finding:
     def example_inputs(self) -> list[Any]:
         """Return fresh real arguments, one per placeholder of ``before``."""
         return self.example.realize(seed=self.seed)
+
+    def crossing(self) -> Finding:
+        """Return the finding without what cannot cross a process: live graphs and the exception's cause."""
+        failure = type(self.failure)(self.oracle, self.message, pass_name=self.pass_name, cause=self.failure.cause)
+        parcel = self.example if isinstance(self.example, Parcel) else Parcel.of(self.example)
+        return dataclasses.replace(self, failure=failure, example=parcel)
 
     def to_json(self) -> dict[str, Any]:
         """Return the finding as plain data, without the live example."""

@@ -29,28 +29,24 @@ class Start:
 
 
 def check_by_name(name: str, *, model: str | None = None, inputs: str | None = None, capture: str | None = None,
-                  examples: int | None = None, isolate: bool = False, timeout: float = 20.0, memory: int = 8192,
+                  examples: int | None = None, isolate: bool | None = None, timeout: float = 20.0, memory: int = 8192,
                   **options: Any) -> tuple[list[Finding], Tally]:
     """Check one pass by name; returns its distinct findings over all its models, and what was done.
 
     ``name`` is of the catalogue, or "package.module:object" (which needs ``model`` and ``inputs``). The
-    budget of ``examples`` is shared among the models, with at least 600 for each. ``isolate`` explores in
-    a subprocess that a crash, a hang of ``timeout`` seconds or ``memory`` MiB ends for one example alone.
+    budget of ``examples`` is shared among the models, with at least 600 for each. The rest
+    is as for ``fxpect.check``.
     """
     pass_, starts, judging = _resolve(name, model, inputs, capture)
-    if isolate:
-        from fxpect.campaign.isolation import isolated_check as run
-        options = {**options, "timeout": timeout, "memory": memory}
-    else:
-        run = check
     share = max(LEAST_EXAMPLES, (examples or DEFAULT_EXAMPLES) // len(starts)) if examples is None else \
         max(1, examples // len(starts))
     found: dict[str, Finding] = {}
     total = Tally()
     for start in starts:
         tally = Tally()
-        for finding in run(pass_, start.model, *start.inputs, capture=start.capture, frozen=start.frozen,
-                           examples=share, tally=tally, judge_options=judging, **options):
+        for finding in check(pass_, start.model, *start.inputs, capture=start.capture, frozen=start.frozen,
+                           examples=share, tally=tally, judge_options=judging,
+                             isolate=isolate, timeout=timeout, memory=memory, **options):
             old = found.get(finding.cause)
             found[finding.cause] = finding if old is None else dataclasses.replace(old, seen=old.seen + finding.seen)
         total.add(tally)

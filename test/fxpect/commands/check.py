@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
                                         "default: the catalogue's innocent models of the pass")
     parser.add_argument("--inputs", help='specs of the model\'s inputs, separated by ";": "f32[2, 8]; f32[2, 2]"')
     parser.add_argument("--capture", help="which graph the pass is given; default: the catalogue's, else the first that fires")
-    parser.add_argument("--examples", type=int, help="how many examples are judged for each model (default 3000)")
+    parser.add_argument("--examples", type=int, help="how many examples are judged for each model (default 2000)")
     parser.add_argument("--seconds", type=float, help="stop each model after so long")
     parser.add_argument("--seed", type=int, default=0, help="another seed walks another way (default 0)")
     parser.add_argument("--device", help="run every example there (default cpu, or FXPECT_DEVICE)")

@@ -149,6 +149,14 @@ def copies(d: Draft) -> Iterator[Edit]:
     calls = d.calls()
     for how in ("on the same inputs", "on other inputs", "fed by the first", "interleaved"):
         yield Edit("copies", f"two patterns {how}", f"two patterns {how}", lambda draft, how=how: _copy_all(draft, how))
+    for node in calls:
+        for where, value in [*enumerate(node.args), *node.kwargs.items()]:
+            if isinstance(value, float) or type(value) is int and where != "dim" and not isinstance(where, str):
+                for how in ("on the same inputs", "on other inputs"):
+                    yield Edit("copies", f"two patterns {how}, {node.name}[{where}] of one is {value + 1}",
+                               f"two patterns of another constant {how}",
+                               lambda draft, how=how, other=(node.name, where, value + 1):
+                               _copy_all(draft, how, constant=other))
     tensors = [n.name for n in d.placeholders if d.tensor(n) is not None]
     if len(tensors) > 1:
         for name in tensors:
@@ -267,8 +275,9 @@ def _targets(d: Draft, node: Node, name: str) -> Iterator[tuple[str, Any]]:
         yield "call_method", name
 
 
-def _copy_all(draft: Draft, how: str, other_inputs: set[str] | None = None, start: str | None = None) -> None:
-    """Append a copy of the computation and return its results too."""
+def _copy_all(draft: Draft, how: str, other_inputs: set[str] | None = None, start: str | None = None,
+              constant: tuple[str, Any, Any] | None = None) -> None:
+    """Append a copy of the computation and return its results too; ``constant`` is (node, argument, new value)."""
     results = [n for n in draft.output_list() if isinstance(n, Node) and n.op != "placeholder"]
     if not results:
         raise Inapplicable("nothing is computed")
@@ -297,6 +306,12 @@ def _copy_all(draft: Draft, how: str, other_inputs: set[str] | None = None, star
         kwargs = torch.fx.map_arg(node.kwargs, lambda n: mapping.get(n, n))
         point = draft.insert(node if how == "interleaved" else point, node.op, node.target, args, kwargs)
         mapping[node] = point
+        if constant is not None and node.name == constant[0]:
+            _, where, value = constant
+            if isinstance(where, str):
+                point.kwargs = {**point.kwargs, where: value}
+            else:
+                point.args = (*point.args[:where], value, *point.args[where + 1:])
     for result in results:
         if result in mapping:
             draft.add_output(mapping[result])
