@@ -83,10 +83,12 @@ def recipe(function: Callable[..., Any], home: str, /, **settings: Any) -> Recip
 def _a_function_of(module: str) -> Callable[..., Any] | None:
     """Return any function that was written in the module of that name; None where there is none."""
     try:
-        members = vars(importlib.import_module(module)).values()
+        members = list(vars(importlib.import_module(module)).values())
     except ImportError:
         return None
-    return next((m for m in members if inspect.isfunction(m) and m.__module__ == module), None)
+    members += [method for member in members if inspect.isclass(member) for method in vars(member).values()]
+    functions = (inspect.unwrap(member) for member in members if callable(member))
+    return next((f for f in functions if inspect.isfunction(f) and f.__module__ == module), None)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

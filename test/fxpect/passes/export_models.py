@@ -20,7 +20,7 @@ def linear_sine(x, w):
 
 def attention(q, k, v):
     """A composite operator with several ways to compute it."""
-    return F.scaled_dot_product_attention(q, k, v)
+    return F.scaled_dot_product_attention(q, k, v).sum(-1)
 
 
 def write_input(x):
@@ -44,6 +44,21 @@ def views(x):
 def convert(x):
     """A conversion, which export guards with a check of metadata."""
     return x.sin().to(torch.float64) + 1
+
+
+def mixed_dtypes(x, y):
+    """Floats and integers together."""
+    return torch.mul(x + y, y) - 1
+
+
+def integers_and_numbers(x):
+    """Integers that become floats."""
+    return torch.sqrt(x * x) + 0.5
+
+
+def sum_of_small(x, y):
+    """Reductions and comparisons of small dtypes."""
+    return x.sum(1), torch.where(y > x, y, x)
 
 
 def constructor(x):

@@ -35,6 +35,13 @@ def fold_subgraph(gm: torch.fx.GraphModule):
     return folded
 
 
+def fuse_for_quantization(gm: torch.fx.GraphModule):
+    """Fuse sequences of modules into those that quantization knows."""
+    from torch.ao.quantization.quantize_fx import fuse_fx
+
+    return fuse_fx(gm)
+
+
 def remove_dead_code(gm: torch.fx.GraphModule):
     """Remove nodes that nobody uses."""
     gm.graph.eliminate_dead_code()
@@ -260,6 +267,12 @@ def _inference() -> list[CataloguedPass]:
         _entry("remove_dropout", "removes dropout modules",
                _call("fx.experimental.optimization", "remove_dropout"),
                Innocent("dropout", seeded(m.Dropped), (T(2, 3),)), inference=True),
+        _entry("fuse_fx", "fuses convolutions, batch norms and relus into the modules of quantization",
+               recipe(fuse_for_quantization, "ao.quantization.fx.fuse"),
+               Innocent("conv", seeded(m.ConvReLU), image),
+               Innocent("linear", seeded(m.LinearReLU), (T(2, 3),)),
+               inference=True, idempotent=False,
+               why="a second trace looks inside the modules that were made"),
         _entry("optimize_for_inference", "fuses batch norms, drops dropouts, computes in oneDNN's layout",
                _call("fx.experimental.optimization", "optimize_for_inference"),
                Innocent("stack", seeded(m.ConvStack), image), inference=True, idempotent=False,
@@ -278,10 +291,10 @@ def _normalise() -> list[CataloguedPass]:
                Innocent("arithmetic", m.torch_arithmetic, (T(2, 3), T(2, 3)))),
         _entry("annotate_types_with_schema", "notes types from schemas",
                _transform("fx.experimental.schema_type_annotation", "AnnotateTypesWithSchema"),
-               Innocent("rows", m.unbind_pieces, (T(2, 3),)), writes="types"),
+               Innocent("pool", m.pool_with_places, (T(2, 3, 6),)), writes="types"),
         _entry("annotate_getitem_nodes", "notes the types of pieces, from the type of the whole",
                recipe(annotate_pieces, "fx.passes.annotate_getitem_nodes"),
-               Innocent("rows", m.unbind_pieces, (T(2, 3),)), writes="types",
+               Innocent("pool", m.pool_with_places, (T(2, 3, 6),)), writes="types",
                after=("fx.annotate_types_with_schema",)),
     ]
 

@@ -33,10 +33,10 @@ def unused_value(x):
     return torch.cos(x) + 1
 
 
-def unbind_pieces(x):
-    """The rows of a tensor."""
-    rows = torch.unbind(x, 0)
-    return rows[0].sum() + rows[1].amax()
+def pool_with_places(x):
+    """A pooling that also says where its values were, a pair by its annotation."""
+    values, places = F.adaptive_max_pool1d_with_indices(F.relu(x), 2)
+    return values + 1, places * 2
 
 
 def chain(x, y):
@@ -134,6 +134,28 @@ class LinearNorm(nn.Module):
 
     def forward(self, x):
         return self.norm(self.linear(x))
+
+
+class ConvReLU(nn.Module):
+    """A convolution, a batch norm and a relu."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.act = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()
+
+    def forward(self, x):
+        return self.act(self.norm(self.conv(x)))
+
+
+class LinearReLU(nn.Module):
+    """A linear and a relu."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.act = nn.Linear(3, 4), nn.ReLU()
+
+    def forward(self, x):
+        return self.act(self.linear(x)) + 1
 
 
 class ConvStack(nn.Module):

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from fxpect.capture import capture
 from fxpect.examples import copy_graph_module
 from fxpect.execution.fingerprint import structure
 from fxpect.passes.catalogue import Innocent, find
@@ -21,6 +22,7 @@ from fxpect.passes.pattern_graphs import TURNS, Unbuildable, build
 from fxpect.specs import T
 from fxpect.text.propagation import fake_mode_of
 
+DECLINED = "the pass declines it"
 LARGEST = 16  # torch traces one pattern with 1024 x 128 x 128, but any size matches
 HOME = "torch._inductor.fx_passes"
 # Name of the catalogue -> the module, the expression that gives matchers, and which handlers are its own.
@@ -101,7 +103,7 @@ def describe(matcher: Any, *, torch_level: bool = False, handlers: Iterable[str]
         count = 1 + sum(pattern.handler.rpartition("#")[0] == handler for pattern in result)
         label = f"{handler}#{count}"
         if _search_function(entry) is not None:
-            result.append(_from_function(entry, label))
+            result.append(_from_function(entry, label, run or matcher.apply, before))
         else:
             result.append(_from_expression(entry, label, torch_level, run or matcher.apply, before))
     return result
@@ -113,20 +115,25 @@ def handler_name(entry: Any) -> str:
     return getattr(function, "__name__", "") or type(entry).__name__
 
 
-def _from_function(entry: Any, label: str) -> Pattern:
+def _from_function(entry: Any, label: str, run: Callable, before: Sequence[Callable]) -> Pattern:
+    """Return the function that torch traced, on the inputs that it used, or inputs of ours that fire."""
     search = _search_function(entry)
-    known = _precompiled().get(id(entry.pattern)) or _traced(search)
+    kept = _precompiled().get(id(entry.pattern))
+    known = kept or _traced(search)
     if known is None:
         return Pattern(label, entry, None, "the inputs that it was traced with are not kept")
-    inputs, capture, fixed = known
+    inputs, how, fixed = known
     name = getattr(entry, "pattern_name", None) or label
-    return Pattern(label, entry, Innocent(name, _with_scalars(search, fixed), inputs, capture=capture))
+    innocent = Innocent(name, _with_scalars(search, fixed), inputs, capture=how)
+    if kept is None and not _fires(capture(innocent.model, inputs, capture=how).graph_module, run, before):
+        return Pattern(label, entry, innocent, DECLINED)
+    return Pattern(label, entry, innocent)
 
 
 def _from_expression(entry: Any, label: str, torch_level: bool, run: Callable,
                      before: Sequence[Callable]) -> Pattern:
     """Return the first graph on which the pass does something, else the first that the pattern matches."""
-    key, capture = ("example_value", "dynamo") if torch_level else ("val", "aten")
+    key, how = ("example_value", "dynamo") if torch_level else ("val", "aten")
     declined, reason = None, "no graph that was made matches"
     for turn in range(len(TURNS)):
         try:
@@ -137,11 +144,11 @@ def _from_expression(entry: Any, label: str, torch_level: bool, run: Callable,
         if not _matches(entry, gm):
             continue
         specs = tuple(T(*node.meta[key].shape) for node in gm.graph.find_nodes(op="placeholder"))
-        innocent = Innocent(label, gm, specs, capture=capture)
+        innocent = Innocent(label, gm, specs, capture=how)
         if _fires(gm, run, before):
             return Pattern(label, entry, innocent)
         declined = declined or innocent
-    return Pattern(label, entry, declined, "it matches, but the pass declines it" if declined else reason)
+    return Pattern(label, entry, declined, DECLINED if declined else reason)
 
 
 def _fires(gm: torch.fx.GraphModule, run: Callable, before: Sequence[Callable]) -> bool:

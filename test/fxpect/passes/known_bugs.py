@@ -1,0 +1,258 @@
+"""The known bugs of torch's own passes: a strict table, what each entry explains, and whether it is still there.
+
+The table is TOML, ``known_torch_bugs.toml`` in the fixtures folder. It starts with ``format = 1``; each bug
+is a ``[[bug]]`` with the fields of ``KnownBug``. A field that is unknown, missing or of another type, and an
+id that is used twice, are errors.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import re
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from fxpect.errors import CheckFailure, FixtureError, FxpectError, SpecError
+from fxpect.examples import Example, short
+from fxpect.fixtures.paths import find_root
+from fxpect.oracles.judge import ALWAYS, ON_REQUEST, ORACLES, Result, judge
+from fxpect.passes.catalogue import CataloguedPass, applies, find
+from fxpect.passes.firing import pass_of
+from fxpect.specs import parse_spec
+
+TABLE = "known_torch_bugs.toml"
+FORMAT = 1
+THERE, FIXED, CHANGED, ELSEWHERE = "there", "fixed", "changed", "elsewhere"
+_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
+_TEXTS = ("id", "pass", "when", "oracle", "cause", "torch", "capture", "before")
+_LISTS = ("also", "shows", "inputs", "steps")
+_OPTIONAL = ("also", "shows", "steps", "sizes", "link")
+
+
+@dataclasses.dataclass(frozen=True)
+class KnownBug:
+    """One flaw of a pass, with the smallest example that shows it.
+
+    ``pass_name`` is of the catalogue, ``also`` names other passes of it that run the same code. ``when`` is
+    the condition in words. ``oracle`` and ``cause`` say what fails: a regular expression that the label of the
+    failure starts with. ``shows`` are regular expressions that an example must hold, each, in its text or its
+    line of inputs, before this bug explains what it fails with. ``torch`` is a version condition,
+    ``before`` the graph, ``inputs`` its specs, ``sizes`` the value of each named dim, ``steps`` what leads from
+    an innocent model to it, ``link`` where it is discussed.
+    """
+
+    id: str
+    pass_name: str
+    when: str
+    oracle: str
+    cause: str
+    torch: str
+    capture: str
+    before: str
+    inputs: tuple[str, ...]
+    also: tuple[str, ...] = ()
+    shows: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    sizes: tuple[tuple[str, int], ...] = ()
+    link: str = ""
+
+    @property
+    def applies(self) -> bool:
+        """Whether the bug is expected in the installed torch."""
+        return applies(self.torch)
+
+    @property
+    def entry(self) -> CataloguedPass:
+        """The pass in the catalogue; raises ``FxpectError`` when this torch has no such pass."""
+        return find(self.pass_name)
+
+    def example(self) -> Example:
+        """Return the example that shows the bug."""
+        return Example.from_text(self.before, *map(read_input, self.inputs), capture=self.capture,
+                                 sizes=dict(self.sizes), edits=self.steps)
+
+    def matches(self, failure: CheckFailure) -> bool:
+        """Whether a failure is of this kind: the oracle and the label."""
+        return failure.oracle == self.oracle and re.match(self.cause, str(failure.cause)) is not None
+
+    def explains(self, pass_name: str, failure: CheckFailure, text: str, inputs: str) -> bool:
+        """Whether this bug is why an example of that text and those inputs failed."""
+        return (pass_name in (self.pass_name, *self.also) and self.applies and self.matches(failure)
+                and all(re.search(shown, text) or re.search(shown, inputs) for shown in self.shows))
+
+    def __str__(self) -> str:
+        return f"{self.id} ({self.pass_name}): {self.when}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Confirmation:
+    """Whether a bug is there: ``status``, in words, and the failure that shows it.
+
+    ``status`` is "there", "fixed" (the example holds), "changed" (something else fails, or the example
+    does not run) or "elsewhere" (the table does not expect it in this torch, and it was not looked for).
+    """
+
+    bug: KnownBug
+    status: str
+    message: str
+    failure: CheckFailure | None = None
+
+
+def table_path(given: str | Path | None = None) -> Path:
+    """Return the path of the table, in ``given`` or in the fixtures folder that commands work on."""
+    return find_root(given) / TABLE
+
+
+@functools.cache
+def load(path: str | Path | None = None) -> tuple[KnownBug, ...]:
+    """Return the bugs of the table, in its order; raises ``FixtureError`` for a table that is not strict."""
+    path = Path(path) if path is not None else table_path()
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise FixtureError(f"expected a table of known bugs; got {error}", path) from error
+    except FixtureError as error:
+        raise FixtureError(str(error), path) from error
+
+
+def parse(text: str) -> tuple[KnownBug, ...]:
+    """Return the bugs that the text of a table holds; raises ``FixtureError`` for one that is not strict."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise FixtureError(f"expected TOML; got {error}") from error
+    unknown = sorted(table.keys() - {"format", "bug"})
+    if unknown or table.get("format") != FORMAT or not isinstance(table.get("bug", []), list):
+        raise FixtureError(f"expected format = {FORMAT} and [[bug]] entries; got "
+                           f"format = {table.get('format')!r}, {', '.join(unknown) or 'no other key'}")
+    bugs = tuple(_bug(fields, number) for number, fields in enumerate(table.get("bug", []), 1))
+    twice = sorted({bug.id for bug in bugs if sum(other.id == bug.id for other in bugs) > 1})
+    if twice:
+        raise FixtureError(f"expected each id once; got {', '.join(twice)} more than once")
+    return bugs
+
+
+def confirm(bug: KnownBug, *, whatever_torch: bool = False) -> Confirmation:
+    """Judge the bug's example and return whether it fails as the table says.
+
+    A bug that is not expected in the installed torch is looked for only with ``whatever_torch``.
+    """
+    if not bug.applies and not whatever_torch:
+        return Confirmation(bug, ELSEWHERE, f"expected with torch {bug.torch}; this is {torch.__version__}")
+    try:
+        result = reproduce(bug)
+    except FxpectError as error:
+        return Confirmation(bug, CHANGED, f"its example cannot be judged: {error}")
+    if result.discarded is not None:
+        return Confirmation(bug, CHANGED, f"its example does not run: {result.discarded}")
+    failure = next((failure for failure in result.failures if bug.matches(failure)), None)
+    if failure is not None:
+        return Confirmation(bug, THERE, failure.message, failure)
+    if result.failures:
+        labels = ", ".join(f"{failure.oracle} {failure.cause!r}" for failure in result.failures)
+        return Confirmation(bug, CHANGED, f"expected {bug.oracle} {bug.cause!r}; got {labels}", result.failures[0])
+    what = "what the pass makes of its example holds" if result.changed else "the pass leaves its example alone"
+    return Confirmation(bug, FIXED, what)
+
+
+def reproduce(bug: KnownBug) -> Result:
+    """Run the pass on the bug's example and ask the oracles; raises ``FxpectError`` without pass or example."""
+    oracles = (*ALWAYS, bug.oracle) if bug.oracle in ON_REQUEST else None
+    return judge(pass_of(bug.entry), bug.example(), oracles=oracles, severity=bug.entry.severity)
+
+
+def explanation(bugs: Iterable[KnownBug], pass_name: str, failure: CheckFailure, text: str,
+                inputs: str) -> KnownBug | None:
+    """Return the first bug that explains why an example failed; None for news."""
+    return next((bug for bug in bugs if bug.explains(pass_name, failure, text, inputs)), None)
+
+
+def read_input(text: str) -> Any:
+    """Return the input that one text of the table stands for: a spec, or a Python literal."""
+    try:
+        return parse_spec(text)
+    except SpecError:
+        try:
+            return ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            raise FixtureError(f"expected a spec or a literal; got {text!r}") from None
+
+
+def as_toml(bug: KnownBug) -> str:
+    """Return a bug as an entry of the table."""
+    lines = ["[[bug]]", f"id = {_string(bug.id)}", f"pass = {_string(bug.pass_name)}"]
+    if bug.also:
+        lines.append(f"also = {_strings(bug.also)}")
+    lines += [f"{name} = {_string(getattr(bug, name))}" for name in ("when", "oracle", "cause")]
+    if bug.shows:
+        lines.append(f"shows = {_strings(bug.shows)}")
+    lines += [f"torch = {_string(bug.torch)}", f"capture = {_string(bug.capture)}", f"inputs = {_strings(bug.inputs)}"]
+    if bug.sizes:
+        lines.append("sizes = { " + ", ".join(f"{name} = {size}" for name, size in bug.sizes) + " }")
+    if bug.steps:
+        lines.append(f"steps = {_strings(bug.steps)}")
+    if bug.link:
+        lines.append(f"link = {_string(bug.link)}")
+    return "\n".join([*lines, "before = '''", bug.before.strip("\n"), "'''", ""])
+
+
+def inputs_of(example: Example) -> tuple[str, ...]:
+    """Return the inputs of an example as the texts that the table holds."""
+    return tuple(short(value) for value in example.portable().inputs)
+
+
+def _bug(fields: Any, number: int) -> KnownBug:
+    """Return the bug of one entry, each field of its type and meaning something."""
+    where = f"bug {fields.get('id', number) if isinstance(fields, dict) else number}"
+
+    def wrong(message: str) -> FixtureError:
+        return FixtureError(f"{where}: expected {message}")
+
+    known = {*_TEXTS, *_LISTS, *_OPTIONAL}
+    if not isinstance(fields, dict) or fields.keys() - known:
+        raise wrong(f"the fields {', '.join(sorted(known))}; got {', '.join(sorted(set(fields) - known))}")
+    missing = known - {*_OPTIONAL} - fields.keys()
+    if missing:
+        raise wrong(f"{', '.join(sorted(missing))}; got none")
+    for name, value in fields.items():
+        if name in (*_TEXTS, "link") and not (isinstance(value, str) and value.strip()):
+            raise wrong(f"a text for {name}; got {value!r}")
+        if name in _LISTS and not (isinstance(value, list) and all(isinstance(part, str) for part in value)):
+            raise wrong(f"a list of texts for {name}; got {value!r}")
+    sizes = fields.get("sizes", {})
+    if not isinstance(sizes, dict) or not all(type(size) is int for size in sizes.values()):
+        raise wrong(f"integers for sizes; got {sizes!r}")
+    if not _ID.fullmatch(fields["id"]):
+        raise wrong(f"an id of words with '-' between; got {fields['id']!r}")
+    if fields["oracle"] not in ORACLES and fields["oracle"] != "crash":
+        raise wrong(f"an oracle; got {fields['oracle']!r}")
+    try:
+        SpecifierSet(fields["torch"])
+        for pattern in (fields["cause"], *fields.get("shows", ())):
+            re.compile(pattern)
+        for text in fields["inputs"]:
+            read_input(text)
+    except (InvalidSpecifier, re.error, FixtureError) as error:
+        raise wrong(f"a torch range, regular expressions and inputs; got {error}") from error
+    texts = {name: fields[name] for name in _TEXTS if name != "pass"}
+    lists = {name: tuple(fields.get(name, ())) for name in _LISTS}
+    return KnownBug(pass_name=fields["pass"], sizes=tuple(sizes.items()), link=fields.get("link", ""), **texts, **lists)
+
+
+def _string(text: str) -> str:
+    """Return a TOML string, taken literally where it can be."""
+    if "'" not in text and "\n" not in text:
+        return f"'{text}'" if "\\" in text or '"' in text else f'"{text}"'
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def _strings(texts: Iterable[str]) -> str:
+    return "[" + ", ".join(map(_string, texts)) + "]"
