@@ -82,8 +82,8 @@ def fold_binary(gm: torch.fx.GraphModule):
     gm.recompile()
 
 
-def frozen_patterns(gm: torch.fx.GraphModule, *, handlers: list, settings: dict):
-    """Apply, of the freezing patterns, those with these handlers, constants folded first."""
+def frozen_patterns(gm: torch.fx.GraphModule, *, handlers: list, settings: dict, fold_after: bool = False):
+    """Apply, of the freezing patterns, those with these handlers, constants folded first (and after)."""
     import inspect
 
     from torch._inductor import config
@@ -112,7 +112,9 @@ def frozen_patterns(gm: torch.fx.GraphModule, *, handlers: list, settings: dict)
                 if kept:
                     some.patterns[key] = kept
             some.apply(gm.graph)
-    stable_topological_sort(gm.graph)
+        stable_topological_sort(gm.graph)
+        if fold_after:
+            constant_fold(gm)
     gm.graph.lint()
     gm.recompile()
 
@@ -145,7 +147,7 @@ def passes() -> list[CataloguedPass]:
                idempotent=False, off=("metadata", "numerics:stride"), why=PACKED),
         _entry("concat_linear", "joins the weights of products that share their input",
                recipe(frozen_patterns, "freezing_patterns", handlers=concat,
-                      settings={"cpp.enable_concat_linear": True}),
+                      settings={"cpp.enable_concat_linear": True}, fold_after=True),
                Innocent("two", seeded(TwoHeads), (T(3, 4),)),
                Innocent("three", seeded(ThreeHeads, False), (T(3, 4),)),
                Innocent("bias", seeded(ThreeHeads, True), (T(3, 4),)),
