@@ -87,9 +87,7 @@ class BackendTestCase(ExportTestCase):
         dynamic = self.dynamic if dynamic is None else dynamic
         example = capture_model(model, inputs, dict(kwargs or {}), capture=capture, dynamic=dynamic)
         if example.exported is None:
-            raise FxpectError(
-                f"expected a model to export; got {type(model).__name__}, which is a graph already"
-            )
+            raise FxpectError(f"expected a model to export; got {type(model).__name__}, which is a graph already")
         call = bind(model, inputs, kwargs, dynamic)
         compiled = self.lower(example.exported)
         tolerances = {dtype_of(dtype): pair for dtype, pair in self.tolerances.items()}
@@ -98,7 +96,7 @@ class BackendTestCase(ExportTestCase):
             return self._run_lowered(compiled, *args, **kwargs)
 
         for sizes in sizes_to_try(example):
-            expected = run_call(call, call.function or call.model, sizes)
+            expected = run_call(call, call.model, sizes)
             if expected.error is not None:
                 if sizes == example.sizes:
                     raise FxpectError(
@@ -136,9 +134,7 @@ class BackendTestCase(ExportTestCase):
     def setUpClass(cls) -> None:
         """Read the table; raises ``FixtureError`` for an entry that names no test of the class."""
         super().setUpClass()
-        cls.expected_failures().check_names(
-            cls.__name__, set(unittest.defaultTestLoader.getTestCaseNames(cls))
-        )
+        cls.expected_failures().check_names(cls.__name__, set(unittest.defaultTestLoader.getTestCaseNames(cls)))
 
     def _run_test(self, result: unittest.TestResult | None) -> unittest.TestResult | None:
         """Run the test; one that the table lists has to fail, in the way that the table says."""

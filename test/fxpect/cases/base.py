@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import expecttest
+import torch
 
 from fxpect.cases.checks import Checks
 from fxpect.cases.phases import current
@@ -25,11 +26,11 @@ class TestCase(Checks, expecttest.TestCase):
             what leaked, named: a failure
             everything put back
 
-    Pinned: ``nested_graph_breaks=True``, ``suppress_errors=False``, the caches of compiled graphs off, and
-    ``canonicalize_output_graph_node_order=False`` where torch has it. Put back: grad mode, random generators,
-    default dtype and device, deterministic mode, threads, autocast, modes left on a stack, and the
-    configuration of dynamo, Inductor and AOT autograd. Random numbers may be drawn; any other change that is
-    left is a failure.
+    Pinned: ``nested_graph_breaks=True``, ``suppress_errors=False``, the caches of compiled graphs off,
+    ``canonicalize_output_graph_node_order=False`` where torch has it, and one thread, which gives the same sums
+    on every machine. Put back: grad mode, random generators, default dtype and device, deterministic mode,
+    threads, autocast, modes left on a stack, and the configuration of dynamo, Inductor and AOT autograd. Random
+    numbers may be drawn; any other change that is left is a failure.
     """
 
     maxDiff = None
@@ -60,6 +61,7 @@ class TestCase(Checks, expecttest.TestCase):
 
     def _pinned(self, run: Callable[[], Any]) -> Any:
         pin_configuration()
+        torch.set_num_threads(1)
         reset_dynamo()
         seed_everything(self.seed)
         watch = _Watch()

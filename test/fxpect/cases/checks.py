@@ -166,9 +166,7 @@ class Checks:
         """
         Goldens.of(self).settle_text(_text_of(graph, order), label)  # type: ignore[arg-type]
 
-    def assertExpectedGraphInline(
-        self, graph: Any, expected: str, skip: int = 0, *, order: str = "canonical"
-    ) -> None:
+    def assertExpectedGraphInline(self, graph: Any, expected: str, skip: int = 0, *, order: str = "canonical") -> None:
         """Fail unless the canonical text of ``graph`` is the string in the source.
 
         ``EXPECTTEST_ACCEPT=1`` writes the text into the source, which needs triple quotes. The string may be

@@ -87,9 +87,7 @@ class Claim:
         options = self.options
         if isinstance(model, Example):
             if inputs or options.kwargs:
-                raise FxpectError(
-                    f"an example has its inputs; got {len(inputs) + len(options.kwargs or ())} more"
-                )
+                raise FxpectError(f"an example has its inputs; got {len(inputs) + len(options.kwargs or ())} more")
             return model
         return capture_model(
             model,
@@ -104,9 +102,7 @@ class Claim:
     def try_on(self, example: Example) -> Trial:
         """Run the pass on the example and ask everything; nothing is raised for what does not hold."""
         try:
-            check_before(
-                list(self.wishes), example.graph_module, pass_name=self.pass_.name, capture=example.capture
-            )
+            check_before(list(self.wishes), example.graph_module, pass_name=self.pass_.name, capture=example.capture)
         except InputDrift as drift:
             return Trial(self, example, Result(None), [drift])
         options = self.options
@@ -239,9 +235,7 @@ def difference(before: str, after: str) -> str:
 
 def has_dims(example: Example) -> bool:
     """Whether a size of the example is open."""
-    return any(
-        spec.is_dynamic if isinstance(spec, TensorSpec) else isinstance(spec, Dim) for spec in example.inputs
-    )
+    return any(spec.is_dynamic if isinstance(spec, TensorSpec) else isinstance(spec, Dim) for spec in example.inputs)
 
 
 def settle_discard(trial: Trial, phase: Phase) -> None:

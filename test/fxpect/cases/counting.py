@@ -94,13 +94,10 @@ def _bound(key: Any, value: Any) -> Bound | None:
 
 def check_before(wishes: list[Wish], gm: GraphModule, *, pass_name: str, capture: str) -> None:
     """Raise ``InputDrift`` when the captured graph does not hold what the test says the pass is given."""
-    wrong = [
-        (wish, count) for wish, count in _counts(wishes, gm) if wish.before and not wish.before.holds(count)
-    ]
+    wrong = [(wish, count) for wish, count in _counts(wishes, gm) if wish.before and not wish.before.holds(count)]
     if wrong:
         words = "; ".join(
-            f"expected {wish.before} x {wish.name} in the graph before the pass; got {count}"
-            for wish, count in wrong
+            f"expected {wish.before} x {wish.name} in the graph before the pass; got {count}" for wish, count in wrong
         )
         raise InputDrift(
             "input",
@@ -112,13 +109,10 @@ def check_before(wishes: list[Wish], gm: GraphModule, *, pass_name: str, capture
 
 def find_after(wishes: list[Wish], gm: GraphModule, *, pass_name: str | None) -> Iterator[CheckFailure]:
     """Yield a failure where the graph after the pass does not hold what the test says it makes."""
-    wrong = [
-        (wish, count) for wish, count in _counts(wishes, gm) if wish.after and not wish.after.holds(count)
-    ]
+    wrong = [(wish, count) for wish, count in _counts(wishes, gm) if wish.after and not wish.after.holds(count)]
     if wrong:
         words = "; ".join(
-            f"expected {wish.after} x {wish.name} in the graph after the pass; got {count}"
-            for wish, count in wrong
+            f"expected {wish.after} x {wish.name} in the graph after the pass; got {count}" for wish, count in wrong
         )
         yield CheckFailure(
             "ops",
@@ -200,9 +194,7 @@ def _matcher(key: Any) -> Callable[[GraphModule, Node], bool]:
     if isinstance(key, type) and issubclass(key, torch.nn.Module):
         return lambda module, node: node.op == "call_module" and type(_attribute(module, node.target)) is key
     if not callable(key):
-        raise FxpectError(
-            f"ops: expected an operator, a function, a module class, or the name of one; got {key!r}"
-        )
+        raise FxpectError(f"ops: expected an operator, a function, a module class, or the name of one; got {key!r}")
     if isinstance(key, OpOverloadPacket):
         return lambda module, node: node.op == "call_function" and _packet(node.target) is key
     method = _method(key)

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from fxpect.capture.calls import Call, realize
+from fxpect.capture.calls import Call
 from fxpect.examples import copy_tensor
 from fxpect.oracles.causes import in_one_line
 from fxpect.oracles.difference import form_difference
 from fxpect.oracles.observe import seeded
+from fxpect.specs.realizing import realize
 
 Tolerances = Mapping[torch.dtype, tuple[float, float]]
 
@@ -35,9 +36,7 @@ class Run:
         yield from ((f"{name} after the call", value) for name, value in self.state.items())
 
 
-def run_call(
-    call: Call, function: Callable[..., Any], sizes: Mapping[str, int], *, state: bool = True
-) -> Run:
+def run_call(call: Call, function: Callable[..., Any], sizes: Mapping[str, int], *, state: bool = True) -> Run:
     """Run ``function`` on fresh arguments of ``call`` at these sizes; an exception is kept, not raised.
 
     ``state`` also looks at parameters and buffers, and puts them back afterwards.
@@ -56,9 +55,7 @@ def run_call(
             run.leaves, run.tree = pytree.tree_flatten(function(*args, **kwargs))
         except Exception as error:
             run.error = error
-        run.leaves = [
-            leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf for leaf in run.leaves
-        ]
+        run.leaves = [leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf for leaf in run.leaves]
         run.state = {name: tensor.detach().clone() for name, tensor in tensors.items()}
         for name, tensor in tensors.items():
             if not torch.equal(tensor, kept[name]):
@@ -66,9 +63,7 @@ def run_call(
     return run
 
 
-def compare_runs(
-    expected: Run, got: Run, tolerances: Tolerances | None = None, *, effects: bool = True
-) -> str | None:
+def compare_runs(expected: Run, got: Run, tolerances: Tolerances | None = None, *, effects: bool = True) -> str | None:
     """Return in words what differs first between two runs, or None.
 
     ``tolerances`` maps a dtype to (rtol, atol); torch's own are the default. ``effects`` looks at arguments

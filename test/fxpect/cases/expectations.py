@@ -66,9 +66,7 @@ class Expectations:
         version = str(torch.__version__) if version is None else version
         found = [entry for entry in self.entries if entry.test == test and entry.applies(version)]
         if len(found) > 1:
-            raise FixtureError(
-                f"expected one entry of {test} for torch {version}; got {len(found)}", found[0].path
-            )
+            raise FixtureError(f"expected one entry of {test} for torch {version}; got {len(found)}", found[0].path)
         return found[0] if found else None
 
     def check_names(self, owner: str, methods: set[str]) -> None:
@@ -76,9 +74,7 @@ class Expectations:
         for entry in self.entries:
             name, _, method = entry.test.rpartition(".")
             if name == owner and method not in methods:
-                raise FixtureError(
-                    f"expected a test of {owner}; got {entry.test!r}, which is none", entry.path
-                )
+                raise FixtureError(f"expected a test of {owner}; got {entry.test!r}, which is none", entry.path)
 
 
 @functools.lru_cache(maxsize=32)

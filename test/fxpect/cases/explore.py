@@ -13,9 +13,7 @@ from fxpect.errors import FxpectError
 DEFAULT_EXAMPLES = 25
 
 
-def explore(
-    *strategies: Any, max_examples: int = DEFAULT_EXAMPLES, seed: int = 0
-) -> Callable[[Callable], Callable]:
+def explore(*strategies: Any, max_examples: int = DEFAULT_EXAMPLES, seed: int = 0) -> Callable[[Callable], Callable]:
     """Run a test on every stored case of it, then on up to ``max_examples`` fresh values of ``strategies``.
 
     The test takes one more argument for each strategy. Every example starts from a reset dynamo, seeded
@@ -24,8 +22,8 @@ def explore(
     seeds give equal examples in any order of tests.
 
     In the environment: ``FXPECT_EXAMPLES`` and ``FXPECT_SEED`` go before ``max_examples`` and ``seed``
-    (``FXPECT_EXAMPLES=0``: stored cases alone); ``FXPECT_HARVEST=3`` proposes the first three examples whose
-    graphs look new as cases to store. Raises ``FxpectError`` where a strategy is none, or the test takes
+    (``FXPECT_EXAMPLES=0``: stored cases alone); ``FXPECT_HARVEST=3`` proposes three examples whose graphs look
+    new as cases to store. Raises ``FxpectError`` where a strategy is none, or the test takes
     other arguments.
     """
     _check(strategies, max_examples)
@@ -40,9 +38,7 @@ def explore(
             test = args[0] if args and isinstance(args[0], unittest.TestCase) else None
             owner = f"{type(test).__qualname__}." if test is not None else ""
             name = owner.rpartition("<locals>.")[2] + function.__name__
-            Exploration(
-                functools.partial(function, *args, **kwargs), test, name, strategies, max_examples, seed
-            ).run()
+            Exploration(functools.partial(function, *args, **kwargs), test, name, strategies, max_examples, seed).run()
 
         # A runner must not take the drawn arguments for fixtures of its own.
         del wrapper.__wrapped__

@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import hashlib
+import os
+import re
 import unittest
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import hypothesis.errors
 
+import fxpect
 from fxpect.cases.base import raise_leaks
 from fxpect.cases.claims import attach, trial_of
 from fxpect.cases.drawing import reject, run_examples
@@ -23,10 +28,11 @@ from fxpect.cases.switches import EXAMPLES_VARIABLE, HARVEST_VARIABLE, SEED_VARI
 from fxpect.errors import CheckFailure, FxpectError
 from fxpect.examples import Example
 from fxpect.fixtures.case import Case
-from fxpect.fixtures.must import targets_of
 from fxpect.report.counts import tally
 
 MAX_ALSO = 5
+_TYPES = re.compile(r': "[^"]*"')
+_MACHINERY = tuple(f"{Path(module.__file__).parent}{os.sep}" for module in (fxpect, hypothesis))
 
 
 class Exploration:
@@ -50,7 +56,7 @@ class Exploration:
         self.also: dict[str, str] = {}
         self.drawn = 0
         self.total = Phase(FRESH)
-        self.held: list[Case] = []
+        self.held: list[list[Case]] = []
 
     def run(self) -> None:
         """Judge every stored case, then the fresh examples; raises one failure for each of the two."""
@@ -71,8 +77,7 @@ class Exploration:
                 parts.append(Part(title, failure))
         if parts:
             head = (
-                f"{len(parts)} of {len(cases)} stored cases of {self.name} do not hold; fresh examples "
-                "were not tried"
+                f"{len(parts)} of {len(cases)} stored cases of {self.name} do not hold; fresh examples were not tried"
             )
             raise together("pinned", head, parts) from parts[0].failure
         return len(cases)
@@ -81,12 +86,13 @@ class Exploration:
         """Run the test on what was stored; yields what does not hold, with the case it belongs to."""
         assert self.goldens is not None
         title = ", ".join(f"{case.key}  {case.title}".rstrip() for case in group)
-        one = Phase(PINNED, given=given, title=group[0].title)
+        one = Phase(PINNED, given=given)
         tally.add("pinned", len(group))
         for case in group:
             self.goldens.stored.claim(case)
         try:
             values = self._values_of(given, group[0])
+            one.of = _of(values)
             self._in_own_state(one, values)
         except Exception as error:
             yield title, error
@@ -105,30 +111,26 @@ class Exploration:
     def _values_of(self, given: str, case: Case) -> tuple[Any, ...]:
         values = read_value(given) if given else (example_of(case),)
         if not isinstance(values, tuple) or len(values) != len(self.strategies):
-            raise FxpectError(
-                f"expected a case for a test that is given {len(self.strategies)} values; got {values!r}"
-            )
+            raise FxpectError(f"expected a case for a test that is given {len(self.strategies)} values; got {values!r}")
         return values
 
     # ------------------------------------------------------------------ fresh examples
 
     def _fresh(self) -> None:
         try:
-            run_examples(
-                self._attempt, self.strategies, max_examples=self.max_examples, seed=self._own_seed()
-            )
+            run_examples(self._attempt, self.strategies, max_examples=self.max_examples, seed=self._own_seed())
         except hypothesis.errors.Flaky as flaky:
             raise self._unstable(flaky) from None
         except hypothesis.errors.Unsatisfiable as error:
             raise self._nothing_judged() from error
         except CheckFailure as failure:
             self._tell(failure)
-            raise
+            raise failure.with_traceback(of_the_test(failure.__traceback__)) from failure.__cause__
         except FxpectError:
             raise
         except Exception as error:
             error.add_note(self._footer())
-            raise
+            raise error.with_traceback(of_the_test(error.__traceback__)) from error.__cause__
         finally:
             tally.add("examples", self.total.judged)
             for why, count in self.total.discarded.items():
@@ -140,7 +142,10 @@ class Exploration:
     def _attempt(self, values: tuple[Any, ...]) -> None:
         """Judge one example; a failure of another cause than the first is noted and left for another day."""
         self.drawn += 1
-        one = Phase(FRESH, given=_given(values) if self.harvest else "", held=[] if self.harvest else None)
+        one = Phase(FRESH)
+        if self.harvest:
+            with contextlib.suppress(FxpectError):  # a value that no file can hold is not worth storing
+                one.given, one.of, one.held = _given(values), _of(values), []
         try:
             self._in_own_state(one, values)
         except Discard:
@@ -157,7 +162,7 @@ class Exploration:
             raise
         self._count(one)
         if one.held:
-            self.held += one.held
+            self.held.append(one.held)
 
     def _count(self, one: Phase) -> None:
         self.total.judged += max(one.judged, 1)
@@ -214,7 +219,7 @@ class Exploration:
         ]
         values = getattr(self, "_values", ())
         if not any(isinstance(value, Example) for value in values):
-            lines.append(f"  drawn: {', '.join(map(repr, values))}")
+            lines.append(f"  drawn: {', '.join(map(_shown, values))}")
         if self.also:
             shown = list(self.also.items())[:MAX_ALSO]
             lines.append(f"  {len(self.also)} other causes were met on the way:")
@@ -222,11 +227,7 @@ class Exploration:
         return "\n".join(lines)
 
     def _unstable(self, flaky: BaseException) -> CheckFailure:
-        seen = [
-            error
-            for error in getattr(flaky, "exceptions", ())
-            if not isinstance(error, hypothesis.errors.Flaky)
-        ]
+        seen = [error for error in getattr(flaky, "exceptions", ()) if not isinstance(error, hypothesis.errors.Flaky)]
         words = str(seen[0]).split("\n")[0] if seen else str(flaky).split("\n")[0]
         return CheckFailure(
             "stability",
@@ -248,17 +249,22 @@ class Exploration:
         return int.from_bytes(hashlib.sha256(f"{self.name} {self.seed}".encode()).digest()[:8], "big")
 
     def _propose(self) -> None:
-        """Propose the cases of the first examples whose graphs look new, where that was asked for."""
+        """Propose the cases of a few examples whose graphs look new, where that was asked for."""
         if self.goldens is None or not self.held:
             return
         known = {_shape(case) for case in self.goldens.cases}
-        keys = {case.key for case in self.goldens.cases}
+        stored = {case.key for case in self.goldens.cases}
         left = self.harvest
-        for case in self.held:
-            if left and case.key not in keys and _shape(case) not in known:
-                self.goldens.propose(case)
-                known.add(_shape(case))
-                keys.add(case.key)
+        for group in reversed(self.held):  # the first examples are the smallest, and say least
+            if (
+                left
+                and not any(case.key in stored for case in group)
+                and any(_shape(case) not in known for case in group)
+            ):
+                for case in group:
+                    self.goldens.propose(case)
+                known.update(map(_shape, group))
+                stored.update(case.key for case in group)
                 left -= 1
 
 
@@ -279,9 +285,32 @@ def _given(values: tuple[Any, ...]) -> str:
     return value_text(values)
 
 
+def _shown(value: Any) -> str:
+    return getattr(value, "__qualname__", None) or repr(value)
+
+
+def _of(values: tuple[Any, ...]) -> str:
+    """Return the key of the example that was drawn, "" for none."""
+    return next((value.key for value in values if isinstance(value, Example)), "")
+
+
 def _shape(case: Case) -> tuple[Any, ...]:
-    """Return what makes a case structurally new: what it calls before and after, whatever the sizes."""
-    return targets_of(case.before), targets_of(case.after or ""), case.options.partition("given=")[0]
+    """Return what makes a case structurally new: its graphs, whatever the sizes and dtypes of their values."""
+    return _TYPES.sub("", case.before), _TYPES.sub("", case.after or ""), case.options.partition("given=")[0]
+
+
+def of_the_test(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the frames of fxpect and Hypothesis; whole where nothing else is left."""
+    kept = None
+    frames = []
+    step = trace
+    while step is not None:
+        frames.append(step)
+        step = step.tb_next
+    for step in reversed(frames):
+        if not step.tb_frame.f_code.co_filename.startswith(_MACHINERY):
+            kept = TracebackType(kept, step.tb_frame, step.tb_lasti, step.tb_lineno)
+    return kept or trace
 
 
 @contextlib.contextmanager

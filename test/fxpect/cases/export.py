@@ -45,13 +45,11 @@ class ExportTestCase(TestCase):
         capture = "export" if strict else "export-nonstrict"
         example = capture_model(model, inputs, dict(kwargs or {}), capture=capture, dynamic=dynamic)
         if example.exported is None:
-            raise FxpectError(
-                f"expected a model to export; got {type(model).__name__}, which is a graph already"
-            )
+            raise FxpectError(f"expected a model to export; got {type(model).__name__}, which is a graph already")
         call = bind(model, inputs, kwargs, dynamic)
         exported = example.exported.module()
         for sizes in sizes_to_try(example):
-            expected = run_call(call, call.function or call.model, sizes)
+            expected = run_call(call, call.model, sizes)
             if expected.error is not None:
                 if sizes == example.sizes:
                     raise FxpectError(

@@ -27,12 +27,7 @@ def value_text(value: Any) -> str:
         return repr(value)
     if isinstance(value, torch.Tensor):
         return repr(spec_of(value))
-    if (
-        isinstance(value, _TORCH)
-        or value is None
-        or isinstance(value, (bool, str))
-        or type(value) in (int, float)
-    ):
+    if isinstance(value, _TORCH) or value is None or isinstance(value, (bool, str)) or type(value) in (int, float):
         return repr(value)
     if type(value) is tuple:
         inner = ", ".join(map(value_text, value))
@@ -65,11 +60,7 @@ def _read(node: ast.expr) -> Any:
     if isinstance(node, ast.List):
         return list(map(_read, node.elts))
     if isinstance(node, ast.Dict):
-        return {
-            _read(key): _read(value)
-            for key, value in zip(node.keys, node.values, strict=True)
-            if key is not None
-        }
+        return {_read(key): _read(value) for key, value in zip(node.keys, node.values, strict=True) if key is not None}
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         return -_read(node.operand)
     if isinstance(node, ast.Name):

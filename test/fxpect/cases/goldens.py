@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import unittest
 from typing import Any
 
@@ -79,7 +80,7 @@ class Goldens:
             return
         if not self.cases and not golden:
             return
-        case = make_case(trial, label, phase)
+        case = self._titled(make_case(trial, label, phase))
         found = self.stored.find(case)
         if found.case is None and not golden:
             return
@@ -89,10 +90,21 @@ class Goldens:
     def settle_text(self, text: str, label: str) -> None:
         """Compare a text with the one stored under ``label``; raises what differs, also where none is."""
         phase = current()
-        if phase.name == FRESH:
-            return
         case = _text_case(label, text)
+        if phase.name == FRESH:
+            if phase.held is not None:
+                phase.held.append(case)
+            return
         self._settle(case, self.stored.find(case), None, phase)
+
+    def _titled(self, case: Case) -> Case:
+        """Return the case under the title that a person gave the stored one with its inputs and options."""
+        wanted = set(case.before.split("\n"))
+        alike = [one for one in self.cases if (one.inputs, one.options) == (case.inputs, case.options)]
+        if not alike or any(one.title == case.title for one in alike):
+            return case
+        best = max(alike, key=lambda one: (len(wanted & set(one.before.split("\n"))), one.key))
+        return dataclasses.replace(case, title=best.title)
 
     def holds_text(self, label: str) -> bool:
         """Say whether a text is stored under ``label``."""
@@ -105,9 +117,7 @@ class Goldens:
             if phase.name != PINNED:
                 tally.add("pinned")
         after = answer if isinstance(answer, str) else None
-        settled = self.stored.settle(
-            case, found, after_on_stored=after, torch_version=torch.__version__, why=self.why
-        )
+        settled = self.stored.settle(case, found, after_on_stored=after, torch_version=torch.__version__, why=self.why)
         written = sum(not proposal.problem for proposal in settled.proposals)
         tally.add("proposed", written)
         if settled.failure is not None:
@@ -140,9 +150,18 @@ class Goldens:
 
 def _finish(test: unittest.TestCase) -> None:
     goldens: Goldens | None = vars(test).pop(_ATTRIBUTE, None)
-    outcome = getattr(test, "_outcome", None)
-    if goldens is not None and getattr(outcome, "success", True):
+    if goldens is not None and not _ended_early(test):
         goldens.finish()
+
+
+def _ended_early(test: unittest.TestCase) -> bool:
+    """Say whether the test failed or was skipped, and so need not have reached every stored case."""
+    outcome = getattr(test, "_outcome", None)
+    result = getattr(outcome, "result", None)
+    if getattr(outcome, "expectedFailure", None) or getattr(result, "_excinfo", None):  # the latter is pytest's
+        return True
+    noted = [getattr(result, name, None) or () for name in ("failures", "errors", "skipped", "expectedFailures")]
+    return any(entry[0] is test for entries in noted for entry in entries)
 
 
 def make_case(trial: Trial, label: str, phase: Phase) -> Case:
@@ -165,14 +184,18 @@ def make_case(trial: Trial, label: str, phase: Phase) -> Case:
         }
     )
     return Case.make(
-        before, inputs=inputs_field(before, example), options=options, title=phase.title or label, after=after
+        before,
+        inputs=inputs_field(before, example),
+        options=options,
+        title=label or phase.given.strip("()"),
+        after=after,
     )
 
 
 def _text_case(label: str, text: str) -> Case:
-    return Case.make(
-        options=_options({"label": label, "given": current().given}), after=text or None, title=label
-    )
+    phase = current()
+    options = _options({"label": label, "given": phase.given, "of": phase.of})
+    return Case.make(options=options, after=text or None, title=label or phase.given.strip("()"))
 
 
 def inputs_field(text: str, example: Example) -> str:
@@ -209,11 +232,7 @@ def _options(values: dict[str, str]) -> str:
 
 
 def _sizes_text(example: Example) -> str:
-    return (
-        value_text(dict(sorted(example.sizes.items())))
-        if example.sizes != _default_sizes(example.inputs)
-        else ""
-    )
+    return value_text(dict(sorted(example.sizes.items()))) if example.sizes != _default_sizes(example.inputs) else ""
 
 
 def _default_sizes(inputs: Any) -> dict[str, int]:

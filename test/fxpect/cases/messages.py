@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from fxpect.campaign.script import standalone_script
 from fxpect.cases.claims import METHODS, Trial, trial_of
 from fxpect.cases.pasting import display_name, paste, reread, with_values
 from fxpect.errors import CheckFailure, FxpectError
 from fxpect.examples import short
 from fxpect.execution.folders import caller_name, clean, new_folder, write
 from fxpect.report.counts import tally
+from fxpect.standalone.script import standalone_script
 
 # What the stand-alone script can see; the rest is shown by the test itself.
 _SCRIPTED = {"crash", "numerics", "effects", "metadata", "gradients", "structure"}
@@ -51,9 +51,7 @@ def explain(failure: CheckFailure, where: str = "") -> CheckFailure:
 def inputs_text(trial: Trial) -> str:
     """Return the inputs in one line, by the names that the text gives them."""
     names = [node.target for node in trial.example.placeholders]
-    return ", ".join(
-        f"{name}={short(value)}" for name, value in zip(names, trial.example.inputs, strict=False)
-    )
+    return ", ".join(f"{name}={short(value)}" for name, value in zip(names, trial.example.inputs, strict=False))
 
 
 def _others(trial: Trial, failure: CheckFailure) -> list[str]:
@@ -173,9 +171,7 @@ def _search_path(source: Any) -> str:
     top = Path(file).resolve().parents[module.__name__.count(".")]
     if Path(file).name == "__init__.py":
         top = top.parent
-    if any(part in ("site-packages", "dist-packages") for part in top.parts) or top.name.startswith(
-        "python3"
-    ):
+    if any(part in ("site-packages", "dist-packages") for part in top.parts) or top.name.startswith("python3"):
         return ""
     return f"PYTHONPATH={_shown(top)} "
 

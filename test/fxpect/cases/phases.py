@@ -15,15 +15,15 @@ PLAIN, PINNED, FRESH = "plain", "pinned", "fresh"
 class Phase:
     """What a verb must know of the exploration around it, and what it leaves there.
 
-    ``given`` is the text of what was drawn, where that is no example (``givens.py``). ``compared`` holds
-    the keys of the stored cases that verbs compared; ``judged`` and ``discarded`` count verbs of the phase;
-    ``fired`` counts those whose pass changed the graph; ``held`` collects the cases that fresh examples came
-    to.
+    ``given`` is the text of what was drawn, where that is no example (``givens.py``), ``of`` the key of the
+    example otherwise. ``compared`` holds the keys of the stored cases that verbs compared; ``judged`` and
+    ``discarded`` count verbs of the phase; ``fired`` counts those whose pass changed the graph; ``held``
+    collects the cases that fresh examples came to.
     """
 
     name: str = PLAIN
     given: str = ""
-    title: str = ""
+    of: str = ""
     compared: set[str] = dataclasses.field(default_factory=set)
     judged: int = 0
     fired: int = 0

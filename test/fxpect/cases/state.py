@@ -57,7 +57,9 @@ def reset_dynamo() -> None:
 
 def seed_everything(seed: int = 0) -> None:
     """Seed the generators of torch, Python and NumPy (where it is loaded)."""
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed writes a stack down for each kind of device
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
     random.seed(seed)
     numpy = sys.modules.get("numpy")
     if numpy is not None:
@@ -95,8 +97,7 @@ class Snapshot:
         self._modes = [(name, list(stack()), stack, pop) for name, stack, pop in _mode_stacks()]
         self._context = contextvars.copy_context()
         self._mutable = {
-            (config, key): (value, copy.deepcopy(value))
-            for config, key, value in _mutable_overrides(self._context)
+            (config, key): (value, copy.deepcopy(value)) for config, key, value in _mutable_overrides(self._context)
         }
         self._plain = {config: config.get_config_copy() for config in _plain_configs()}
 
