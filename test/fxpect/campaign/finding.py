@@ -7,6 +7,7 @@ from typing import Any
 
 from fxpect.errors import CheckFailure
 from fxpect.examples import Example, short
+from fxpect.specs.writing import spec_call
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,13 +73,15 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """Return the finding as plain data, without the live example."""
-        kept = ("oracle", "pass_name", "before", "after", "inputs", "message", "cause", "script", "edits", "steps", "seed", "seen")
+        kept = ("oracle", "pass_name", "before", "after", "inputs", "message", "cause", "script", "edits", "steps",
+                "seed", "seen")
         return {**{name: getattr(self, name) for name in kept}, "capture": self.example.capture}
 
     def pin(self) -> str:
-        """Return the line that stores this case in a test class."""
-        specs = ", ".join(short(value) for value in self.example.inputs)
-        return f"self.assertPreserves({self.pass_name.split('.')[-1]}, TEXT, {specs}, capture={self.example.capture!r})"
+        """Return the line that stores this case in a test class, where TEXT is ``before``."""
+        specs = ", ".join(spec_call(value) for value in self.example.inputs)
+        name = self.pass_name.rpartition(".")[2]
+        return f"self.assertPreserves({name}, TEXT, {specs}, capture={self.example.capture!r})"
 
     def __str__(self) -> str:
         steps = "; ".join(self.steps) or "the innocent example itself"

@@ -222,7 +222,7 @@ class _Search:
             if not offered:
                 misses += 1
                 continue
-            for _ in range(3):
+            for _ in range(min(3, self.budget - self.tally.judged)):
                 misses = 0 if self._edit(base, offered[self.rng.randrange(len(offered))]) else misses + 1
 
     def _open(self, limit: int) -> bool:
@@ -269,9 +269,11 @@ class _Search:
     def _meet(self, example: Example, failure: CheckFailure) -> None:
         """Count a failure under the cause that explains it: steps that fail alone explain any more steps."""
         mine = causes.key(example, failure)
-        for steps in self.met:
+        for steps, met in self.met.items():
             if steps.explains(mine):
-                self.met[steps].count += 1
+                met.count += 1
+                if len(example.edits) == len(met.example.edits) and _dynamic(met.example) and not _dynamic(example):
+                    met.example, met.failure = example, failure  # fixed sizes read better
                 return
         self.met[mine] = _Met(example, failure)
 
@@ -292,6 +294,10 @@ class _Search:
             inputs=inputs_text(small), message=failure.message, cause=cause,
             script=standalone_script(self.pass_, small, failure, seed=self.seed), edits=len(small.edits),
             steps=small.edits, example=small, failure=failure, seed=self.seed, seen=count)
+
+
+def _dynamic(example: Example) -> bool:
+    return any(isinstance(spec, TensorSpec) and spec.is_dynamic for spec in example.inputs)
 
 
 def text_or_dump(gm: torch.fx.GraphModule) -> str:

@@ -1,0 +1,186 @@
+"""``fxpect.check``: what it finds, that it finds the same again, and that a dying pass does not end it."""
+
+import ctypes
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+import torch
+
+import fxpect
+from fxpect import T
+from fxpect.campaign.search import Tally
+from fxpect.errors import CaptureError
+
+aten = torch.ops.aten
+
+
+def model(x, y):
+    return torch.relu(torch.cat([x, y], dim=-1))
+
+
+def sink_cat(gm):
+    """Move relu above cat, as torch's own pass does, and forget that cat may have another user."""
+    for node in gm.graph.find_nodes(op="call_function", target=torch.relu):
+        cat = node.args[0]
+        if getattr(cat, "target", None) is torch.cat and cat.op == "call_function":
+            with gm.graph.inserting_before(cat):
+                parts = [gm.graph.call_function(torch.relu, (part,)) for part in cat.args[0]]
+                for new, part in zip(parts, cat.args[0], strict=True):
+                    new.meta = dict(part.meta)
+            cat.args = (parts, *cat.args[1:])
+            node.replace_all_uses_with(cat)
+            gm.graph.erase_node(node)
+    return gm
+
+
+def dying(how):
+    """Return a pass that ends the process when the graph holds a negation."""
+    def dies(gm):
+        if any(node.target in (torch.neg, "neg") for node in gm.graph.nodes):
+            how()
+        return gm
+
+    return dies
+
+
+def causes(findings):
+    return [finding.cause for finding in findings]
+
+
+class CheckTests(unittest.TestCase):
+    """A planted bug is found from the innocent example, once, with all that a report needs."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.tally = Tally()
+        cls.findings = fxpect.check(sink_cat, model, T(2, 8), T(2, 2), capture="dynamo", examples=150, dynamic=False,
+                                    tally=cls.tally)
+
+    def test_finds_the_extra_user(self):
+        """A second reader of cat is one edit away, and the finding says so."""
+        found = [f for f in self.findings if f.cause == "numerics:values | extra user of cat"]
+
+        self.assertEqual(len(found), 1, causes(self.findings))
+        self.assertEqual((found[0].oracle, found[0].edits), ("numerics", 1))
+        self.assertIn("torch.cat", found[0].before)
+        self.assertIn("relu", found[0].after)
+
+    def test_counts_each_cause_once(self):
+        """Findings are one for each cause, however many examples showed it."""
+        self.assertEqual(len(set(causes(self.findings))), len(self.findings))
+        self.assertTrue(any(f.seen > 1 for f in self.findings))
+
+    def test_tally_tells_what_was_done(self):
+        """The tally counts the judged and the rewritten examples, and met no flaw of a direction."""
+        self.assertEqual(self.tally.judged, 150)
+        self.assertGreater(self.tally.fired, 50)
+        self.assertEqual(self.tally.flaws, [])
+
+    def test_example_inputs_are_fresh_and_equal(self):
+        """Two calls give equal tensors of their own."""
+        finding = self.findings[0]
+
+        first, second = finding.example_inputs(), finding.example_inputs()
+
+        torch.testing.assert_close(first, second, rtol=0, atol=0, equal_nan=True)
+        self.assertIsNot(first[0], second[0])
+
+    def test_same_seed_same_findings(self):
+        """Equal arguments give equal findings; another seed finds the extra user too."""
+        options = dict(capture="dynamo", examples=60, dynamic=False)
+
+        first, again, other = (fxpect.check(sink_cat, model, T(2, 8), T(2, 2), seed=seed, **options) for seed in (0, 0, 1))
+
+        self.assertEqual([str(f) for f in first], [str(f) for f in again])
+        self.assertTrue({"numerics:values | extra user of cat"} <= set(causes(first)) & set(causes(other)))
+
+    def test_script_exits_1_and_needs_torch_alone(self):
+        """The script of a finding of an importable pass runs by itself, and exits 0 for a pass that is right."""
+        finding = next(f for f in self.findings if f.cause == "numerics:values | extra user of cat")
+        self.assertIn("FILL IN", finding.script)
+        line = next(line for line in finding.script.splitlines() if "FILL IN" in line)
+        own = Path(__file__).read_text(encoding="utf-8")
+        source = own[own.index("def sink_cat"):own.index("def dying")]
+
+        wrong = self.run_script(finding.script.replace(line, source + "\n\nthe_pass = sink_cat"))
+        right = self.run_script(finding.script.replace(line, "def the_pass(gm):\n    return gm"))
+
+        self.assertEqual((wrong.returncode, right.returncode), (1, 0), wrong.stdout + wrong.stderr + right.stderr)
+        self.assertIn("FAILS: output 1", wrong.stdout)
+
+    def run_script(self, text):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "finding.py")
+            path.write_text(text, encoding="utf-8")
+            environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+            return subprocess.run([sys.executable, str(path)], capture_output=True, text=True, cwd=folder, env=environment)
+
+    def test_correct_pass_has_no_finding(self):
+        """The identity survives its neighbourhood, and never fires."""
+        tally = Tally()
+
+        found = fxpect.check(lambda gm: gm, model, T(2, 8), T(2, 2), capture="dynamo", examples=100, tally=tally)
+
+        self.assertEqual((causes(found), tally.fired), ([], 0))
+
+    def test_capture_is_chosen_where_the_pass_fires(self):
+        """Without capture= a torch-level pass is tried on the torch-level graph."""
+        found = fxpect.check(sink_cat, model, T(2, 8), T(2, 2), examples=60, dynamic=False)
+
+        self.assertEqual({f.example.capture for f in found}, {"dynamo"})
+
+    def test_model_that_cannot_be_captured(self):
+        """A model that no capture takes is an error at once, not an empty list."""
+        def broken(x):
+            raise RuntimeError("no graph here")
+
+        with self.assertRaisesRegex(CaptureError, "broken"):
+            fxpect.check(sink_cat, broken, T(2), capture="dynamo")
+
+
+@unittest.skipUnless(hasattr(os, "fork"), "isolation needs fork")
+class IsolationTests(unittest.TestCase):
+    """A pass that ends or holds up the process is one finding with its input, and the search goes on."""
+
+    def findings_of(self, how, **options):
+        return fxpect.check(dying(how), model, T(2, 8), T(2, 2), capture="dynamo", examples=12, dynamic=False,
+                            directions=("extra_users",), **options)
+
+    def test_segmentation_fault(self):
+        """A segmentation fault is told by its signal."""
+        found = self.findings_of(lambda: ctypes.string_at(0))
+
+        self.assertTrue(found)
+        self.assertIn("SIGSEGV", found[0].message)
+        self.assertIn("torch.neg", found[0].before)
+
+    def test_hang(self):
+        """A pass that never returns is stopped after the time for one example."""
+        found = self.findings_of(lambda: time.sleep(600), timeout=1.0)
+
+        self.assertTrue(found)
+        self.assertIn("longer than 1 s", found[0].message)
+
+    def test_exit(self):
+        """os._exit in a pass is told by its code; sys.exit is an ordinary crash of the pass."""
+        hard = self.findings_of(lambda: os._exit(3))
+        soft = self.findings_of(lambda: sys.exit(3))
+
+        self.assertIn("exit code 3", hard[0].message)
+        self.assertIn("SystemExit", soft[0].message)
+
+    def test_memory(self):
+        """A pass that takes all memory is stopped at the limit."""
+        found = self.findings_of(lambda: [bytearray(2**28) for _ in range(64)], memory=1024)
+
+        self.assertTrue(found)
+        self.assertEqual(found[0].oracle, "crash")
+
+
+if __name__ == "__main__":
+    unittest.main()
