@@ -92,7 +92,7 @@ class CheckTests(unittest.TestCase):
 
     def test_same_seed_same_findings(self):
         """Equal arguments give equal findings; another seed finds the extra user too."""
-        options = dict(capture="dynamo", examples=60, dynamic=False)
+        options = dict(capture="dynamo", examples=60, dynamic=False, directions=("extra_users", "keywords", "outputs"))
 
         first, again, other = (fxpect.check(sink_cat, model, T(2, 8), T(2, 2), seed=seed, **options) for seed in (0, 0, 1))
 
@@ -102,13 +102,13 @@ class CheckTests(unittest.TestCase):
     def test_script_exits_1_and_needs_torch_alone(self):
         """The script of a finding of an importable pass runs by itself, and exits 0 for a pass that is right."""
         finding = next(f for f in self.findings if f.cause == "numerics:values | extra user of cat")
-        self.assertIn("FILL IN", finding.script)
-        line = next(line for line in finding.script.splitlines() if "FILL IN" in line)
+        head, _, rest = finding.script.partition("# ---------------------------------------------------------------- the pass")
+        case = rest[rest.index("# -------"):]
         own = Path(__file__).read_text(encoding="utf-8")
         source = own[own.index("def sink_cat"):own.index("def dying")]
 
-        wrong = self.run_script(finding.script.replace(line, source + "\n\nthe_pass = sink_cat"))
-        right = self.run_script(finding.script.replace(line, "def the_pass(gm):\n    return gm"))
+        wrong = self.run_script(head + source + "\n\nthe_pass = sink_cat\n" + case)
+        right = self.run_script(head + "def the_pass(gm):\n    return gm\n" + case)
 
         self.assertEqual((wrong.returncode, right.returncode), (1, 0), wrong.stdout + wrong.stderr + right.stderr)
         self.assertIn("FAILS: output 1", wrong.stdout)
@@ -119,6 +119,13 @@ class CheckTests(unittest.TestCase):
             path.write_text(text, encoding="utf-8")
             environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
             return subprocess.run([sys.executable, str(path)], capture_output=True, text=True, cwd=folder, env=environment)
+
+    def test_script_says_what_to_fill_in(self):
+        """A pass without an import path gets a marked line."""
+        found = fxpect.check(lambda gm: sink_cat(gm), model, T(2, 8), T(2, 2), capture="dynamo", examples=30,
+                             dynamic=False, directions=("extra_users",))
+
+        self.assertIn("FILL IN", found[0].script)
 
     def test_correct_pass_has_no_finding(self):
         """The identity survives its neighbourhood, and never fires."""

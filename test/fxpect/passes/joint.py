@@ -34,9 +34,10 @@ def no_ops(gm: torch.fx.GraphModule):
     from torch._inductor.fx_passes.joint_graph import remove_no_ops
     from torch.utils._ordered_set import OrderedSet
 
-    full = [node for node in gm.graph.find_nodes(op="call_function", target=torch.ops.aten.full.default)
-            if isinstance(node.args[1], (int, float))]
-    zeros, ones = (OrderedSet(node for node in full if node.args[1] == value) for value in (0, 1))
+    full = [(node, node.args[1] if len(node.args) > 1 else node.kwargs["fill_value"])
+            for node in gm.graph.find_nodes(op="call_function", target=torch.ops.aten.full.default)]
+    zeros, ones = (OrderedSet(node for node, fill in full if isinstance(fill, (int, float)) and fill == value)
+                   for value in (0, 1))
     remove_no_ops(gm, zeros, ones)
     gm.graph.lint()
     gm.recompile()
