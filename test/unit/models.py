@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -321,7 +322,7 @@ def _indices() -> tuple:
 
 CASES: dict[str, Case] = {
     "mlp": Case(Mlp, _randn((3, 4)), ALL),
-    "attention": Case(Attention, _randn((2, 5, 8)), ALL),
+    "attention": Case(Attention, _randn((2, 5, 8)), ("export", "dynamo", "symbolic")),
     "conv_norm": Case(ConvNorm, _randn((2, 3, 8, 8)), ALL),
     "conv_norm_eval": Case(ConvNorm, _randn((2, 3, 8, 8)), ALL, eval=True),
     "recurrent": Case(Recurrent, _randn((3, 2, 3))),
@@ -344,7 +345,7 @@ CASES: dict[str, Case] = {
     "normed": Case(Normed, _randn((2, 4, 8)), ALL),
     "autocast": Case(Autocast, _randn((3, 4)), ("export", "dynamo")),
     "checkpointed": Case(Checkpointed, _randn((3, 4)), ("dynamo",)),
-    "no_grad": Case(NoGrad, _randn((3, 4), (3, 4))),
+    "no_grad": Case(NoGrad, _randn((3, 4), (3, 4)), ("export", "dynamo")),
     "constants": Case(Constants, _randn((2, 4)), ALL),
     "layouts": Case(Layouts, _randn((2, 4, 6, 5)), ALL),
     "repeated": Case(Repeated, _randn((2, 4), (2, 4)), ALL),
@@ -367,21 +368,39 @@ def build(name: str) -> tuple[nn.Module, tuple]:
     return model.train(not case.eval), case.inputs()
 
 
-def captured(name: str, capture: str) -> Any:
-    """Return the GraphModule (for export the ExportedProgram) of one capture of one model."""
+@dataclass(frozen=True)
+class Captured:
+    """A capture: what is printed (for export the ExportedProgram), its module, and one flat argument per placeholder."""
+
+    graph: Any
+    module: torch.fx.GraphModule
+    arguments: tuple
+
+
+@functools.cache
+def captured(name: str, capture: str) -> Captured:
+    """Return one capture of one model; each is made once a process and must not be changed."""
+    return capture_anew(name, capture)
+
+
+def capture_anew(name: str, capture: str) -> Captured:
+    """Return one capture of one model, made from a fresh model."""
     model, inputs = build(name)
     case = CASES[name]
     torch._dynamo.reset()
     with torch.random.fork_rng(devices=[]), _pinned():
         torch.manual_seed(0)
         if capture == "export":
-            return torch.export.export(model, inputs, dynamic_shapes=case.dynamic and case.dynamic(), strict=True)
+            program = torch.export.export(model, inputs, dynamic_shapes=case.dynamic and case.dynamic(), strict=True)
+            return Captured(program, program.graph_module, _lifted(program, inputs))
         if capture == "dynamo":
             return _dynamo(model, inputs, case.dynamic is not None)
         if capture == "make_fx":
             with torch.no_grad():
-                return make_fx(model, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
-        return torch.fx.symbolic_trace(model)
+                module = make_fx(model, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+        else:
+            module = torch.fx.symbolic_trace(model)
+        return Captured(module, module, inputs)
 
 
 @contextlib.contextmanager
@@ -395,12 +414,35 @@ def _pinned() -> Iterator[None]:
         yield
 
 
-def _dynamo(model: nn.Module, inputs: tuple, dynamic: bool) -> torch.fx.GraphModule:
-    found: list[torch.fx.GraphModule] = []
+def _lifted(program: torch.export.ExportedProgram, inputs: tuple) -> tuple:
+    """Return the arguments of the graph of a program: parameters, buffers and constants before the user's own."""
+    given = iter(inputs)
+    flat = []
+    for spec in program.graph_signature.input_specs:
+        if spec.kind.name == "USER_INPUT":
+            flat.append(next(given))
+        else:
+            state = program.state_dict if spec.target in program.state_dict else program.constants
+            flat.append(state[spec.target])
+    return tuple(flat)
+
+
+def _dynamo(model: nn.Module, inputs: tuple, dynamic: bool) -> Captured:
+    found: list[Captured] = []
 
     def backend(graph: torch.fx.GraphModule, example: list) -> Any:
-        found.append(graph)
+        sizes = [int(item) if isinstance(item, torch.SymInt) else item for item in example]
+        found.append(Captured(graph, graph, tuple(
+            item.detach().clone() if isinstance(item, torch.Tensor) else item for item in sizes)))
         return graph
 
     torch.compile(model, backend=backend, dynamic=dynamic, fullgraph=True)(*inputs)
     return found[0]
+
+
+def run(module: torch.fx.GraphModule, arguments: tuple) -> tuple[Any, tuple]:
+    """Return what a module answers to copies of the arguments, and those copies afterwards."""
+    copies = tuple(item.detach().clone() if isinstance(item, torch.Tensor) else item for item in arguments)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        return module(*copies), copies

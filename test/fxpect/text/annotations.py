@@ -20,7 +20,9 @@ for _name, _dtype in sorted(vars(torch).items()):
     if isinstance(_dtype, torch.dtype) and _dtype not in DTYPE_NAMES and str(_dtype) == f"torch.{_name}":
         DTYPE_NAMES[_dtype] = _name
 DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
+_QUANTIZED = frozenset({torch.quint8, torch.qint8, torch.qint32})
 MISSING = "?"
+RESULT, INPUT, ATTRIBUTE = "result", "input", "attribute"
 
 _TENSOR = re.compile(r"(\w+)\[(.*?)\](?:\((.*)\))?$", re.DOTALL)
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
@@ -34,10 +36,10 @@ class TypeWriter:
         self.symbols = symbols
         self._known: dict[Any, str] = {}
 
-    def text(self, value: Any, is_input: bool = False) -> str | None:
+    def text(self, value: Any, role: str = RESULT) -> str | None:
         """Return the annotation of a value, None for what has no type to show.
 
-        ``is_input`` adds what later values inherit: whether a gradient is required, and whether it is a Parameter.
+        ``role`` says whether the value is an INPUT or an ATTRIBUTE, which show whether they require a gradient.
         """
         if type(value) is FakeTensor:
             if value._has_symbolic_sizes_strides:
@@ -47,8 +49,8 @@ class TypeWriter:
                 found = self._known.get(key)
                 if found is None or not value.is_contiguous():
                     found = self._static_tensor(value, key)
-            return _with_flags(found, value) if is_input else found
-        return self._any(value, is_input)
+            return found if role is RESULT else _with_flags(found, value, role)
+        return self._any(value, role)
 
     def _static_tensor(self, value: torch.Tensor, key: Any) -> str:
         found = self._spell(value)
@@ -67,14 +69,14 @@ class TypeWriter:
             found = self._known[key] = self._spell(value)
         return found
 
-    def _any(self, value: Any, is_input: bool) -> str | None:
+    def _any(self, value: Any, role: str) -> str | None:
         if isinstance(value, torch.Tensor):
-            return _with_flags(self._spell(value), value) if is_input else self._spell(value)
+            return self._spell(value) if role is RESULT else _with_flags(self._spell(value), value, role)
         if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
             text = self.symbols.text(value)
             return text if text in ("True", "False") or _NUMBER.fullmatch(text) else f"{type(value).__name__}({text})"
         if isinstance(value, (tuple, list)):
-            items = [self.text(item, is_input) or "None" for item in value]
+            items = [self.text(item, role) or "None" for item in value]
             if isinstance(value, list):
                 return f"[{', '.join(items)}]"
             return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
@@ -116,10 +118,10 @@ class TypeWriter:
         return True
 
 
-def _with_flags(text: str, value: torch.Tensor) -> str:
-    """Add to the type of an input what no later node could tell: that it is a Parameter, that it needs a gradient."""
+def _with_flags(text: str, value: torch.Tensor, role: str) -> str:
+    """Add what no later node could tell: that gradients are wanted, and that an attribute is a Parameter."""
     needs = value.requires_grad
-    if isinstance(value, torch.nn.Parameter):
+    if role == ATTRIBUTE and isinstance(value, torch.nn.Parameter):
         flags = "parameter=True" if needs else "parameter=True, requires_grad=False"
     elif needs:
         flags = "requires_grad=True"
@@ -166,8 +168,13 @@ class TypeReader:
         strides = extras.get("stride")
         device = torch.device(extras.get("device", "cpu"))
         try:
-            with self.mode if not real else torch.no_grad():
+            if real:
                 made = _make(dtype, sizes, strides, device, extras.get("layout"))
+            elif extras.get("layout") is None and dtype not in _QUANTIZED:
+                made = FakeTensor(self.mode, _make(dtype, sizes, strides, torch.device("meta"), None), device)
+            else:
+                with self.mode:
+                    made = _make(dtype, sizes, strides, device, extras.get("layout"))
             parameter = extras.get("parameter", False)
             needs = extras.get("requires_grad", bool(parameter))
             if parameter:
@@ -190,7 +197,9 @@ class TypeReader:
         return DTYPES[found[1]], sizes, extras
 
     def _size(self, text: str, line: int | None) -> Any:
-        return int(text) if text.isdigit() else self.symbols.number("SymInt", text, line)
+        if text.isdecimal() and len(text) > 18:
+            raise GraphTextError(f"expected a size that fits 64 bits; got {text[:20]}...", line)
+        return int(text) if text.isdecimal() else self.symbols.number("SymInt", text, line)
 
     def _extra(self, key: str, word: str, line: int | None) -> Any:
         if key == "stride" and word.startswith("(") and word.endswith(")"):
@@ -209,7 +218,7 @@ def _make(dtype: torch.dtype, sizes: list[Any], strides: list[Any] | None, devic
         return torch.sparse_coo_tensor(size=sizes, dtype=dtype, device=device)
     if layout is not None:
         raise GraphTextError(f"cannot build a tensor of layout {layout}")
-    if dtype in (torch.quint8, torch.qint8, torch.qint32):
+    if dtype in _QUANTIZED:
         return torch._empty_affine_quantized(sizes, scale=1.0, zero_point=0, dtype=dtype, device=device)
     if strides is None:
         return torch.empty(sizes, dtype=dtype, device=device)

@@ -14,7 +14,7 @@ import torch
 from torch._ops import HigherOrderOperator, OpOverload, OpOverloadPacket
 from torch.fx import GraphModule, Node
 
-from fxpect.text.targets import target_name
+from fxpect.text.targets import BUILTINS, target_name
 
 PURE, EFFECT, DEPENDS = 0, 1, 2
 
@@ -48,7 +48,7 @@ _FLAGS = {  # calls with an effect only while this argument is on; batch norms a
     "_flash_attention_forward": ("dropout_p",), "_scaled_dot_product_cudnn_attention": ("dropout_p",)}
 _NORMS = frozenset({"batch_norm", "native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm", "instance_norm"})
 _TENSOR_PLACES = frozenset({
-    "torch", "torch.functional", "torch.nn.functional", "torch.linalg", "torch.fft", "torch.special", "torch.sparse",
+    "torch", "torch.functional", "torch.nn.functional", "torch.linalg", "torch.fft", "torch.special", "torch.sparse", "torch.foreach",
     "torch.nested", "torch.signal.windows", "torch.Tensor", "torch._C._nn", "torch._C._linalg", "torch._C._fft",
     "torch._C._special", "torch._C._sparse", "torch._C._nested", "torch._C._VariableFunctions"})
 _EFFECT_TORCH = frozenset(
@@ -71,7 +71,7 @@ def has_effect(node: Node) -> bool:
     return op == "call_module" and module_has_effect(node)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def method_kind(name: str) -> int:
     """Return PURE or EFFECT for a method of a value, told by its name."""
     if name.startswith("__"):
@@ -81,7 +81,7 @@ def method_kind(name: str) -> int:
     return EFFECT if name.endswith("_") or name in _RANDOM or name in _STATE else PURE
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def function_kind(target: Any) -> int:
     """Return PURE, EFFECT, or DEPENDS when the arguments of the call decide (see ``decide``)."""
     if isinstance(target, OpOverload):
@@ -96,8 +96,8 @@ def function_kind(target: Any) -> int:
     if place == "operator":
         inplace = last in ("setitem", "delitem", "iconcat") or last.startswith("i") and hasattr(operator, f"__{last}__")
         return EFFECT if inplace and last not in ("is_", "is_not", "invert", "index", "inv") else PURE
-    if place == "math" or not place or name in _PURE_ELSEWHERE:
-        return PURE if place or type(target).__module__ == "builtins" else EFFECT
+    if place == "math" or name in BUILTINS or name in _PURE_ELSEWHERE:
+        return PURE
     if name in _EFFECT_TORCH or place not in _TENSOR_PLACES:
         return EFFECT
     return _torch_kind(target, last)
@@ -131,7 +131,7 @@ def _overload_kind(target: OpOverload) -> int:
     return PURE  # an operator outside torch promises in its schema what it writes
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _positions(target: Any) -> dict[str, int]:
     """Return the place of each parameter of a callable, {} where nothing tells."""
     if isinstance(target, OpOverload):

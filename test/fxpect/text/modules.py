@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.fx import GraphModule, Node
+from torch.fx import Graph, GraphModule, Node
 
 from fxpect.errors import GraphTextError
+from fxpect.text.annotations import ATTRIBUTE
 from fxpect.text.effects import attribute_of
 
 SIGNATURE = "fxpect_signature"
@@ -62,7 +63,7 @@ def declare(attributes: dict[str, tuple[str, str, Any]], type_text: Callable[...
         elif isinstance(value, (torch.Tensor, torch.nn.Module)) and id(value) in first:
             lines.append(f"{text} = {first[id(value)]}")
         elif isinstance(value, torch.Tensor):
-            lines.append(f'{text}: "{type_text(value, True)}"{_contents(value, constant)}')
+            lines.append(f'{text}: "{type_text(value, ATTRIBUTE)}"{_contents(value, constant)}')
         elif isinstance(value, torch.nn.Module):
             lines.append(f"{text} = {_constructor(value, constant)}")
         else:
@@ -114,7 +115,7 @@ def _constructor(module: torch.nn.Module, constant: Callable[[Any], str]) -> str
     return f"torch.nn.{kind.__name__}({', '.join(arguments)})" + ("" if module.training else ".eval()")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _parameters(kind: type) -> list[tuple[str, inspect.Parameter]]:
     return list(inspect.signature(kind.__init__).parameters.items())
 
@@ -173,11 +174,17 @@ def fill_deterministic(value: torch.Tensor) -> None:
             value.copy_(torch.randint(0, 4, value.shape, generator=generator))
 
 
+@functools.cache
+def _own_names() -> frozenset[str]:
+    """Return the attributes that every GraphModule has of its own."""
+    return frozenset(dir(GraphModule({}, Graph()))) | frozenset(vars(torch.nn.Module()))
+
+
 def place(module: torch.nn.Module, path: str, value: Any, line: int) -> None:
     """Set ``path`` on ``module``, making plain modules on the way; refuses names that a module needs itself."""
     *parents, last = path.split(".")
     for part in [*parents, last]:
-        if part.startswith("__") or hasattr(torch.nn.Module, part) or hasattr(GraphModule, part):
+        if part.startswith("__") or part in _own_names():
             raise GraphTextError(f"expected the name of an attribute; got {path}", line)
     for part in parents:
         inner = module._modules.get(part)

@@ -53,7 +53,7 @@ class Names:
             number += 1
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def word(text: str) -> str:
     """Return ``text`` as an identifier that is no symbol of a size and no Python keyword."""
     name = _NOT_WORD.sub("_", text) or "value"
@@ -62,7 +62,7 @@ def word(text: str) -> str:
     return name + "_" if _SYMBOL.match(name) or keyword.iskeyword(name) else name
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def source_word(target: str) -> str:
     """Return an input's name without what dynamo adds: ``L_self_modules_fc_parameters_weight_`` gives ``fc_weight``."""
     name = target.lstrip("*")

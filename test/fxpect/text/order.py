@@ -13,7 +13,7 @@ from typing import Any
 
 from torch.fx import Graph, Node
 
-from fxpect.text.effects import DEPENDS, PURE, decide, function_kind, method_kind, module_has_effect
+from fxpect.text.effects import DEPENDS, decide, function_kind, method_kind, module_has_effect
 from fxpect.text.targets import target_name
 
 _NEVER = 1 << 60
@@ -159,13 +159,13 @@ def _dead_nodes(found: Scan, left: dict[Node, int]) -> set[Node]:
 def _add_dead(found: Scan, dead: set[Node], stretches: list[list[Node]]) -> None:
     """Put the dead nodes at the end of their stretch, told apart by what they compute."""
     known = {node: f"in{place}" for place, node in enumerate(found.inputs)}
-    known.update((node, f"v{place}") for place, node in enumerate(node for nodes in stretches for node in nodes))
+    known.update((node, f"v{place:08}") for place, node in enumerate(node for nodes in stretches for node in nodes))
     stretch = _stretch_of(found)
     colours = _colours([node for node in found.body if node in dead], known)
     last = len(stretches) - 1
     placed: list[list[Node]] = [[] for _ in stretches]
     done: set[Node] = set()
-    for sink in sorted(found.sinks, key=colours.__getitem__):
+    for sink in sorted(found.sinks, key=lambda node: (_target(node), colours[node])):
         stack = [sink]
         while stack:
             node = stack[-1]
@@ -198,9 +198,12 @@ def _hash(parts: list[str]) -> str:
     return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
 
+def _target(node: Node) -> str:
+    return node.target if isinstance(node.target, str) else target_name(node.target)
+
+
 def _digest(node: Node, known: dict[Node, str]) -> str:
-    target = node.target if isinstance(node.target, str) else target_name(node.target)
-    return _hash([node.op, target, _spelled(node.args, known), _spelled(node.kwargs, known)])
+    return _hash([node.op, _target(node), _spelled(node.args, known), _spelled(node.kwargs, known)])
 
 
 def _spelled(value: Any, known: dict[Node, str]) -> str:
@@ -213,6 +216,3 @@ def _spelled(value: Any, known: dict[Node, str]) -> str:
     if isinstance(value, (int, float, str, bool, complex, type(None))):
         return f"{type(value).__name__}{value!r}"
     return type(value).__name__
-
-
-__all__ = ["PURE", "Scan", "canonical_order", "scan"]

@@ -7,7 +7,6 @@ import textwrap
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph, GraphModule, Node
 
 from fxpect.errors import GraphTextError
@@ -31,12 +30,11 @@ def parse_graph(text: str, *, meta_key: str | None = None, sizes: dict[str, int]
     if meta_key not in (None, "val", "example_value"):
         raise GraphTextError(f'parse_graph: expected meta_key "val" or "example_value"; got {meta_key!r}')
     function = _syntax(text)
-    symbols = SymbolTable(sizes)
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    mode = propagation.new_fake_mode()
+    symbols = SymbolTable(mode.shape_env, sizes)
     shared = _Shared(TypeReader(mode, symbols), symbols)
     module, wanting = _GraphReader(shared, meta_key or _guess_key(text)).module(function, top=True)
-    mode.shape_env = symbols.environment
-    mode.static_shapes = symbols.environment is None
+    mode.static_shapes = not symbols.used
     if function.decorator_list:
         module.meta[modules.SIGNATURE] = [f"@{ast.unparse(item)}".replace("'", '"') for item in function.decorator_list]
     if wanting:
@@ -118,20 +116,17 @@ class _GraphReader:
             self._statement(statement)
         if not self.done and not (len(body) == 1 and isinstance(body[0], ast.Pass)):
             raise GraphTextError("expected a return statement at the end", function.lineno)
-        graph_module = GraphModule(self.root, self.graph)
+        try:
+            graph_module = GraphModule(self.root, self.graph)
+        except Exception as error:
+            raise GraphTextError(f"torch cannot compile this graph: {error}", function.lineno) from error
         return graph_module, self.typed == 0 and self.typed_inputs == self.inputs > 0
 
     def _declare_symbols(self, body: list[ast.stmt]) -> list[ast.stmt]:
         while body and isinstance(body[0], ast.AnnAssign) and isinstance(body[0].target, ast.Name) and body[0].value is None:
             statement = body.pop(0)
             self.shared.symbols.declare(statement.target.id, _annotation(statement.annotation), statement.lineno)
-        self._adopt_environment()
         return body
-
-    def _adopt_environment(self) -> None:
-        mode, environment = self.shared.types.mode, self.shared.symbols.environment
-        if mode.shape_env is None and environment is not None:
-            mode.shape_env, mode.static_shapes = environment, False
 
     def _parameters(self, function: ast.FunctionDef) -> None:
         given = function.args
@@ -271,7 +266,6 @@ class _GraphReader:
         if text == MISSING:
             return
         node.meta[self.meta_key] = self.shared.types.value(text, annotation.lineno)
-        self._adopt_environment()
 
 
 def _annotation(tree: ast.AST) -> str:

@@ -12,7 +12,7 @@ from torch.fx import Node
 
 from fxpect.errors import FxpectError
 from fxpect.text import modules
-from fxpect.text.annotations import MISSING, TypeWriter
+from fxpect.text.annotations import INPUT, MISSING, TypeWriter
 from fxpect.text.naming import Names, source_word, word
 from fxpect.text.order import canonical_order, scan
 from fxpect.text.symbols import SymbolNames
@@ -65,7 +65,7 @@ class _Bare:
         self.graph = graph
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _call_and_base(target: Any) -> tuple[str, str]:
     """Return how a text calls a function, and the word that its results are named after."""
     name = target_name(target)
@@ -140,7 +140,7 @@ class _Printer:
         name = names.reserve(base if base and base.isidentifier() else source_word(target))
         self.names[node] = self.input_names[node.name] = name
         text = "*" * (len(target) - len(target.lstrip("*"))) + name
-        written = self.type_text(value, True) if self.types else None
+        written = self.type_text(value, INPUT) if self.types else None
         if written is not None:
             text, self.mark_missing = f'{text}: "{written}"', True
         if node.args:
@@ -200,18 +200,22 @@ class _Printer:
         return None if schema is not None and not schema.returns else MISSING
 
     def _rename_in_messages(self, body: list[Node], lines: list[str]) -> list[str]:
-        """Put canonical names into the messages of assertions, which quote nodes and symbols of the capture."""
-        known = {node.name: name for node, name in self.names.items()}
+        """Put canonical names into the messages of assertions.
+
+        They quote symbols of the capture, and the node that is checked: the first argument, under a name that it may
+        not have any more.
+        """
         for index, node in enumerate(body):
-            for message in node.args:
+            for message in node.args[1:]:
                 if type(message) is str and ("on node '" in message or "Runtime assertion" in message):
-                    renamed = _ON_NODE.sub(lambda found: known.get(found[0], found[0]), message)
+                    checked = self.names.get(node.args[0]) if isinstance(node.args[0], Node) else None
+                    renamed = message if checked is None else _ON_NODE.sub(checked, message)
                     renamed = _SYMBOL_NAME.sub(lambda found: self.symbols.name_of(found[0]), renamed)
                     lines[index] = lines[index].replace(repr(message), repr(renamed))
         return lines
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _attribute_base(call: str) -> str:
     """Return the word after which the value of ``self.a.b`` or ``self["a.0"]`` is named."""
     return word(call.removeprefix("self.") if call[4] == "." else call[6:-2])

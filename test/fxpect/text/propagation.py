@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx import GraphModule, Node
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.node import map_arg
 
 from fxpect.errors import FxpectError
@@ -26,6 +27,11 @@ def meta_key_of(module: GraphModule) -> str:
         if "example_value" in node.meta:
             return "example_value"
     return "val"
+
+
+def new_fake_mode() -> FakeTensorMode:
+    """Return a fake mode in which sizes are numbers until a symbol is made in its shape environment."""
+    return FakeTensorMode(shape_env=ShapeEnv(), static_shapes=True, allow_non_fake_inputs=True)
 
 
 def fake_mode_of(module: GraphModule) -> FakeTensorMode | None:
@@ -82,7 +88,7 @@ def propagate(module: GraphModule, fake_inputs: Sequence[Any] | None = None, *, 
     key = meta_key or meta_key_of(module)
     if mode is None:
         mode = next((value.fake_mode for value in _flat(list(fake_inputs or ())) if isinstance(value, FakeTensor)), None)
-        mode = mode or fake_mode_of(module) or FakeTensorMode(allow_non_fake_inputs=True)
+        mode = mode or fake_mode_of(module) or new_fake_mode()
     placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
     if fake_inputs is not None:
         if len(fake_inputs) != len(placeholders):
@@ -93,41 +99,60 @@ def propagate(module: GraphModule, fake_inputs: Sequence[Any] | None = None, *, 
     unknown = [node.name for node in placeholders if key not in node.meta]
     if unknown:
         raise FxpectError(f"propagate: expected a value in meta[{key!r}] of every input; none for {', '.join(unknown)}")
-    attributes: dict[str, Any] = {}
+    known: dict[Any, Any] = {}
     with quiet_state(key), mode:
         for node in module.graph.nodes:
             if node.op in ("placeholder", "output"):
                 continue
             keep = only_missing and key in node.meta
             try:
-                value = _run(node, key, mode, attributes, store=not keep)
+                _run(node, key, mode, known, store=not keep)
             except Exception as error:
                 if hasattr(error, "add_note"):
                     error.add_note(f"while propagating through {node.format_node()}")
                 raise
 
 
-def _run(node: Node, key: str, mode: FakeTensorMode, attributes: dict[str, Any], store: bool = True) -> Any:
+def _run(node: Node, key: str, mode: FakeTensorMode, known: dict[Any, Any], store: bool = True) -> Any:
+    """Run one node; ``known`` holds fake attributes by path, and results that metadata cannot hold by node."""
+
     def load(argument: Node) -> Any:
         if argument.op == "get_attr":
-            return _attribute(argument, mode, attributes)
+            return _attribute(argument, mode, known)
         if key in argument.meta:
             return argument.meta[key]
-        return argument.meta.get(_OTHER[key])
+        return known.get(argument, argument.meta.get(_OTHER[key]))
 
     if node.op == "get_attr":
-        result = _attribute(node, mode, attributes)
+        result = _attribute(node, mode, known)
     else:
         args = map_arg(node.args, load)
         kwargs = map_arg(node.kwargs, load)
         result = _apply(node, args, kwargs, mode)
     if store:
+        if mode.shape_env is not None and key in node.meta:
+            _keep_symbols(node.meta[key], result, mode.shape_env)
         recorded = _recorded(result, mode)
         if recorded is None:
             node.meta.pop(key, None)
+            known[node] = result
         else:
             node.meta[key] = recorded
     return result
+
+
+def _keep_symbols(old: Any, new: Any, environment: ShapeEnv) -> None:
+    """Let a size that only the data knows keep its symbol when its node runs again."""
+    for before, after in zip(_sizes(old), _sizes(new)):
+        symbols = [getattr(getattr(size, "node", None), "expr", None) for size in (before, after)]
+        if None not in symbols and symbols[0] != symbols[1] and all(
+                symbol.is_Symbol and symbol.name.startswith("u") for symbol in symbols):
+            environment._rename_unbacked_to(symbols[1], symbols[0])
+
+
+def _sizes(value: Any) -> Iterator[Any]:
+    for item in _flat(value):
+        yield from item.shape if isinstance(item, torch.Tensor) else (item,)
 
 
 _OTHER = {"val": "example_value", "example_value": "val"}
@@ -150,13 +175,13 @@ def _apply(node: Node, args: Any, kwargs: Any, mode: FakeTensorMode) -> Any:
     return torch.func.functional_call(module, state, tuple(args), kwargs)
 
 
-def _attribute(node: Node, mode: FakeTensorMode, attributes: dict[str, Any]) -> Any:
-    found = attributes.get(node.target)
+def _attribute(node: Node, mode: FakeTensorMode, known: dict[Any, Any]) -> Any:
+    found = known.get(node.target)
     if found is None:
         found = attribute_of(node.graph.owning_module, node.target)
         if isinstance(found, torch.Tensor) and not isinstance(found, FakeTensor):
             found = mode.from_tensor(found, static_shapes=True)
-        attributes[node.target] = found
+        known[node.target] = found
     return found
 
 

@@ -98,22 +98,23 @@ def _bound(value: Any) -> Any:
 
 
 class SymbolTable:
-    """The symbols of one parsed text, living in a fresh shape environment that is made on first use.
+    """The symbols of one parsed text, living in the shape environment of its fake values.
 
     A backed symbol needs an example size: from ``sizes`` by name, else a multiple of 12 inside its range that differs
     from symbol to symbol.
     """
 
-    def __init__(self, sizes: dict[str, int] | None = None) -> None:
+    def __init__(self, environment: ShapeEnv, sizes: dict[str, int] | None = None) -> None:
+        self._environment = environment
         self._sizes = dict(sizes or {})
         self._bounds: dict[str, tuple[int | None, int | None]] = {}
         self._symbols: dict[str, Any] = {}
-        self._environment: ShapeEnv | None = None
+        self._numbers: dict[tuple[str, str], Any] = {}
 
     @property
-    def environment(self) -> ShapeEnv | None:
-        """The shape environment, None while the text has no symbol."""
-        return self._environment
+    def used(self) -> bool:
+        """Whether the text has a symbol."""
+        return bool(self._symbols)
 
     def declare(self, name: str, text: str, line: int) -> None:
         """Take in one declaration, such as ``2 <= s0 <= 64``."""
@@ -139,12 +140,11 @@ class SymbolTable:
         prefix = name.rstrip("0123456789")
         if prefix == name or prefix not in _PREFIXES:
             raise GraphTextError(f"expected a symbol such as s0 or u0; got {name}", line)
-        if self._environment is None:
-            self._environment = ShapeEnv()
         low, high = self._bounds.get(name, (2 if prefix == "s" else None, None))
         if prefix in ("u", "zuf"):
-            create = self._environment.create_unbacked_symint if prefix == "u" else self._environment.create_unbacked_symfloat
-            found = create().node.expr
+            with self._environment.ignore_fresh_unbacked_symbols():  # else torch expects a node that returns it
+                create = getattr(self._environment, f"create_unbacked_sym{'int' if prefix == 'u' else 'float'}")
+                found = create().node.expr
         else:
             hint = self._sizes.get(name, 0.5 if prefix == "zf" else self._hint(name))
             found = self._environment.create_symbol(
@@ -166,6 +166,12 @@ class SymbolTable:
 
     def number(self, kind: str, text: str, line: int | None) -> Any:
         """Return the SymInt, SymFloat or SymBool of an expression, or a plain number where nothing is symbolic."""
+        found = self._numbers.get((kind, text))
+        if found is None:
+            found = self._numbers[kind, text] = self._number(kind, text, line)
+        return found
+
+    def _number(self, kind: str, text: str, line: int | None) -> Any:
         expression = self.expression(text, line)
         if not getattr(expression, "free_symbols", None):
             return {"SymInt": int, "SymFloat": float, "SymBool": bool}[kind](expression)

@@ -23,7 +23,7 @@ from fxpect.errors import FxpectError, UnknownTargetError
 
 # Where torch keeps functions that reach a graph; the first place that holds the very object gives its name.
 _TORCH_PLACES = (
-    "torch", "torch.nn.functional", "torch.linalg", "torch.fft", "torch.special", "torch.sparse", "torch.functional",
+    "torch", "torch.nn.functional", "torch.linalg", "torch.fft", "torch.special", "torch.sparse", "torch.foreach", "torch.functional",
     "torch.nn.init", "torch.nested", "torch.signal.windows", "torch.amp.autocast_mode", "torch._C._nn",
     "torch._C._linalg", "torch._C._fft", "torch._C._special", "torch._C._sparse", "torch._C._nested", "torch._C",
     "torch._C._VariableFunctions", "torch._C._functorch", "torch._functorch.predispatch", "torch._functorch.vmap",
@@ -61,7 +61,7 @@ _REFUSED_TORCH = frozenset(
         "Tensor.untyped_storage Tensor.numpy Tensor.module_load Tensor.resize_as_sparse_").split()
 )
 
-_BUILTINS = {name: getattr(builtins, name) for name in
+BUILTINS = {name: getattr(builtins, name) for name in
              "abs bool complex divmod float getattr int isinstance len max min pow range round slice sum tuple list".split()}
 _READABLE_ATTRIBUTES = frozenset(
     "shape dtype device layout T mT H mH real imag data grad ndim requires_grad itemsize nbytes is_cuda is_cpu is_meta "
@@ -99,7 +99,10 @@ def register_target(function: Callable, name: str | None = None) -> Callable:
     if not all(part.isidentifier() for part in name.split(".")):
         raise FxpectError(f"register_target: expected a dotted name; got {name!r}")
     known = _registered.get(name)
-    if known is not None and known is not function and _own_name(known) != _own_name(function):
+    known = None if known is not None and _own_name(known) == _own_name(function) else known or _resolve(name)
+    if name.startswith("torch.ops."):
+        raise FxpectError(f"register_target: {name} belongs to torch; operators need no registration")
+    if known is not None and known is not function:
         raise FxpectError(f"register_target: {name} already stands for {known!r}")
     _registered[name] = function
     _registered_names[function] = name
@@ -114,7 +117,7 @@ def target_name(target: Any) -> str:
     return _target_name(target)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _target_name(target: Any) -> str:
     if isinstance(target, OpOverload):
         return f"torch.ops.{target.namespace}.{target._schema.name.partition('::')[2]}.{target._overloadname}"
@@ -127,7 +130,7 @@ def _target_name(target: Any) -> str:
         for place, holder in (("operator", operator), ("math", math)):
             if getattr(holder, short, None) is target:
                 return f"{place}.{short}"
-        if _BUILTINS.get(short) is target:
+        if BUILTINS.get(short) is target:
             return short
         found = _torch_name(target, short)
         if found:
@@ -156,7 +159,7 @@ def _get(holder: Any, name: str) -> Any:
     return vars(holder).get(name) if inspect.ismodule(holder) else getattr(holder, name, None)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _walk(path: str) -> Any:
     """Return the torch module of a fixed, trusted dotted path, or None when this torch lacks it."""
     holder: Any = torch
@@ -194,7 +197,7 @@ def resolve_target(name: str, line: int | None = None) -> Callable:
     return found
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _resolve(name: str) -> Callable | None:
     if name in _REFUSED_TORCH:
         return None
@@ -206,7 +209,7 @@ def _resolve(name: str) -> Callable | None:
         refused = rest.startswith("_") or rest in _REFUSED_OPERATOR or not inspect.isbuiltin(found)
         return None if refused else found
     if not rest:
-        return _BUILTINS.get(root)
+        return BUILTINS.get(root)
     if root != "torch":
         return None
     place, _, last = name.rpartition(".")
@@ -230,7 +233,7 @@ def _is_safe_operator(qualified: str) -> bool:
     return bool(schemas) and not any(_touches_files(schema) for schema in schemas)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _overridable() -> frozenset:
     """Return every torch function that takes tensors, as torch itself lists them."""
     listed = torch.overrides.get_overridable_functions()
@@ -265,7 +268,7 @@ def _touches_files(schema: Any) -> bool:
     return any(word in name for name in names for word in ("file", "path", "fname"))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def is_allowed_method(name: str) -> bool:
     """Say whether a text may call this method on a value: Tensor methods, and those of sizes, lists and numbers."""
     if f"torch.Tensor.{name}" in _REFUSED_TORCH:
