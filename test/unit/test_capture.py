@@ -201,6 +201,27 @@ class InputTests(unittest.TestCase):
             run(example)
         self.assertEqual(len(capture(net, (T(2, 3),), capture="symbolic").inputs), 1)
 
+    def test_names_hold_no_accident(self):
+        """Parameters are called after where they are, on every version, closures and odd modules included."""
+        scale = torch.ones(3)
+
+        def model(x):
+            return GLOBAL(x) * scale
+
+        def names(example: Example) -> list[str]:
+            return [node.name for node in example.placeholders]
+
+        state = {"p_lin_weight", "p_lin_bias", "p_norm_weight", "p_norm_bias", "b_seen",
+                 "b_norm_num_batches_tracked", "b_norm_running_mean", "b_norm_running_var"}
+        for name in ("export", "export-nonstrict", "make_fx", "aten"):
+            self.assertEqual(set(names(capture(Net(), (T(2, 3),), capture=name))), {*state, "x"}, name)
+        for name in ("export", "make_fx", "aten"):
+            self.assertEqual(names(capture(model, (T(2, 3),), capture=name)),
+                             ["p_global_weight", "p_global_bias", "b_scale", "x"], name)
+        self.assertEqual(names(capture(Net(), (T(2, 3),), capture="dynamo"))[:3],
+                         ["l_self_buffers_seen_", "l_self_modules_lin_parameters_weight_",
+                          "l_self_modules_lin_parameters_bias_"])
+
     def test_training_and_evaluation_differ(self):
         """The mode of the model decides what is captured."""
         for name in ("export-nonstrict", "dynamo", "aten", "symbolic"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -48,12 +49,22 @@ def dynamo(call: Call) -> Captured:
         torch._dynamo.reset()
     if not graphs:
         raise CaptureError(f"{call.name}: capture 'dynamo' found no tensor operation to hand to a backend")
+    _name_alike(graphs[0])
     values = list(arguments[0])
     _bases_first(graphs[0], values, call)
     inputs = Inputs(call)
     for value in values:
         inputs.add(value)
     return Captured(graphs[0], inputs)
+
+
+def _name_alike(gm: torch.fx.GraphModule) -> None:
+    """Name parameters and buffers alike whether or not the model writes to its own attributes."""
+    for node in gm.graph.find_nodes(op="placeholder"):
+        detour = re.compile("_dict_(?=(modules|parameters|buffers)_)")
+        if detour.search(node.name):
+            node.target = detour.sub("_", str(node.target))
+            node._rename(detour.sub("_", node.name))
 
 
 def _bases_first(gm: torch.fx.GraphModule, values: list[Any], call: Call) -> None:

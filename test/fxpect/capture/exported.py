@@ -9,7 +9,7 @@ import torch
 import torch._dynamo
 
 from fxpect.capture.calls import Call
-from fxpect.capture.results import Captured, Inputs, clean_copy
+from fxpect.capture.results import Captured, Inputs, clean_copy, names_by_identity
 from fxpect.specs import ranges
 
 
@@ -35,18 +35,16 @@ def _forget() -> None:
 
 def from_program(program: torch.export.ExportedProgram, call: Call) -> Captured:
     """Return the graph of a program, one input per placeholder; user inputs are the leaves of ``call``."""
-    inputs = Inputs(call)
-    values = iter(call.values)
+    inputs, names = Inputs(call), []
+    values, own_names = iter(call.values), names_by_identity(call.model)
     for spec in program.graph_signature.input_specs:
-        kind = spec.kind.name
-        if kind == "USER_INPUT":
-            inputs.add(next(values))
-        elif kind in ("PARAMETER", "BUFFER"):
-            inputs.add(program.state_dict[spec.target] if spec.target in program.state_dict
-                       else program.constants[spec.target])
+        if spec.kind.name == "USER_INPUT":
+            value = next(values)
         else:
-            inputs.add(program.constants.get(spec.target))
-    return Captured(clean_copy(program.graph_module, class_name="ExportedGraph"), inputs, exported=program)
+            value = program.state_dict.get(spec.target, program.constants.get(spec.target))
+        inputs.add(value)
+        names.append(own_names.pop(id(value), spec.arg.name))
+    return Captured(clean_copy(program.graph_module, names, "ExportedGraph"), inputs, exported=program)
 
 
 def _dynamic_shapes(call: Call) -> Any:

@@ -79,6 +79,11 @@ def state_names(model: torch.nn.Module) -> list[str]:
             *(identifier(f"b_{name}") for name, _ in model.named_buffers())]
 
 
+def names_by_identity(model: torch.nn.Module) -> dict[int, str]:
+    """Return ``state_names`` by the identity of the tensors: a strict export's own may hold an address."""
+    return dict(zip(map(id, named_state(model).values()), state_names(model), strict=True))
+
+
 def clean_copy(gm: torch.fx.GraphModule, names: Sequence[str] | None = None,
                class_name: str = "Captured") -> torch.fx.GraphModule:
     """Return a copy of a traced graph that holds on to nothing of the tracer or the model.
