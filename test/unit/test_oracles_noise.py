@@ -139,26 +139,26 @@ WRONG = {
 
 class NoiseTests(unittest.TestCase):
     def test_harmless_passes(self):
-        """Doing nothing, removing dead code, renaming and commuting a sum raise no alarm on 250 graphs."""
+        """Doing nothing, removing dead code, renaming and commuting a sum raise no alarm on 200 graphs."""
         changed = 0
-        for seed in range(250):
+        for seed in range(200):
             example = generated(seed)
             for pass_ in (nothing, dead_code, renamed, commuted):
                 result = judge(pass_, example)
                 changed += result.changed
                 self.assertEqual([str(failure) for failure in result.failures], [], f"seed {seed}\n{example}")
-        self.assertGreater(changed, 100)
+        self.assertGreater(changed, 60)
 
     def test_rewrites_that_round_differently(self):
-        """Five rewrites that are equal but for rounding raise no alarm on 150 graphs."""
+        """Five rewrites that are equal but for rounding raise no alarm on 80 graphs."""
         changed = 0
-        for seed in range(1000, 1150):
+        for seed in range(1000, 1080):
             example = generated(seed)
             for name, pass_ in ROUNDING.items():
                 result = judge(pass_, example, oracles=("numerics",), severity={"numerics:stride": "off"})
                 changed += result.changed
                 self.assertEqual([str(failure) for failure in result.failures], [], f"{name}, seed {seed}\n{example}")
-        self.assertGreater(changed, 100)
+        self.assertGreater(changed, 60)
 
     def test_errors_that_reach_an_output(self):
         """Four small errors are found on every generated float32 graph on which they move an output for certain."""

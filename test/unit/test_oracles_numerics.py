@@ -209,6 +209,18 @@ class NumericsTests(unittest.TestCase):
         self.holds(lambda x, y: x @ y, lambda x, y: (x.unsqueeze(2) * y.unsqueeze(0)).sum(1), x, x)
         self.fails("values", "expected", lambda x, y: x @ y, lambda x, y: x @ y.conj(), x, x)
 
+    def test_sparse_and_quantized(self):
+        """Sparse and quantized outputs are compared by what they stand for."""
+        x = torch.tensor([[0.0, 1.0], [2.0, 0.0]])
+        self.holds(lambda x: x.to_sparse(), lambda x: (x * 1).to_sparse(), x)
+        self.fails("values", "expected tensor(indices", lambda x: x.to_sparse(), lambda x: (x * 2).to_sparse(), x)
+
+        def quantized(x):
+            return torch.quantize_per_tensor(x, 0.5, 0, torch.quint8)
+
+        self.holds(quantized, lambda x: quantized(x * 1), x)
+        self.fails("values", "quantization_scheme", quantized, lambda x: quantized(x * 2), x)
+
     def test_writes_in_place_are_followed(self):
         """Rounding is measured through a graph that writes in place."""
 

@@ -32,8 +32,10 @@ class Difference:
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether two tensors of one dtype and shape hold the same bits: NaN is itself, -0.0 is not 0.0."""
-    if a.layout != torch.strided or b.layout != torch.strided or a.is_quantized:
+    if a.is_quantized:
         return torch.equal(a, b)
+    if a.layout != torch.strided:
+        a, b = a.to_dense(), b.to_dense()
     a, b = a.detach().resolve_conj().resolve_neg(), b.detach().resolve_conj().resolve_neg()
     if a.is_complex():
         a, b = torch.view_as_real(a), torch.view_as_real(b)
@@ -47,8 +49,10 @@ def roughly_equal(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-3) -> 
     """Whether two runs of one graph agree: the same bits, or, for floats, all but the last few of them."""
     if same_bits(a, b):
         return True
-    if not (a.is_floating_point() or a.is_complex()) or a.layout != torch.strided or a.is_quantized:
+    if not (a.is_floating_point() or a.is_complex()) or a.is_quantized:
         return False
+    if a.layout != torch.strided:
+        a, b = a.to_dense(), b.to_dense()
     wide = torch.complex128 if a.is_complex() else torch.float64
     a, b = a.detach().to(wide), b.detach().to(wide)
     scale = a[torch.isfinite(a)].abs().max().item() if bool(torch.isfinite(a).any()) else 0.0
@@ -67,7 +71,9 @@ def form_difference(before: Any, after: Any, *, strides: bool = True) -> Differe
         return Difference("device", str(before.device), str(after.device))
     if before.layout != after.layout:
         return Difference("layout", str(before.layout), str(after.layout))
-    if strides and strides_that_show(before) != strides_that_show(after):
+    if not strides or before.layout != torch.strided or before.stride() == after.stride():
+        return None
+    if strides_that_show(before) != strides_that_show(after):
         return Difference("stride", str(before.stride()), str(after.stride()))
     return None
 

@@ -38,7 +38,8 @@ def find_effects(evidence: Evidence) -> Iterator[CheckFailure]:
                 after.args[i],
                 before.initial[i],
             )
-    yield from _attributes(evidence, before, after)
+    if evidence.state_before or evidence.before._modules:
+        yield from _attributes(evidence, before, after)
     yield from _aliasing(evidence, before, after)
     yield from _random(evidence, before, after)
     for i, (old, new) in enumerate(zip(before.leaves, after.leaves, strict=False)):

@@ -58,11 +58,11 @@ class Evidence:
 
     def observe_before(self, **options: Any) -> Observation:
         """Run the graph before the pass; the options are those of ``observe``."""
-        return observe(self.before, self.args, seed=self.seed, epilogue=self.epilogues[0], **options)
+        return observe(self.before, self.args, **{"seed": self.seed, "epilogue": self.epilogues[0], **options})
 
     def observe_after(self, **options: Any) -> Observation:
         """Run the graph after the pass; the options are those of ``observe``."""
-        return observe(self.after, self.args, seed=self.seed, epilogue=self.epilogues[1], **options)
+        return observe(self.after, self.args, **{"seed": self.seed, "epilogue": self.epilogues[1], **options})
 
     @functools.cached_property
     def expected(self) -> Observation:
@@ -83,7 +83,9 @@ class Evidence:
             runs.append(TracingRun(gm))
             return runs[-1]
 
-        seen = self.observe_after(grads=self.grads, backward=False, interpreter=make)
+        draws = self.ran.error is not None or self.ran.drew
+        options = {} if draws else {"seed": None}
+        seen = self.observe_after(grads=self.grads, backward=False, interpreter=make, **options)
         seen.trace, seen.stopped_at = runs[0].trace, runs[0].current
         return seen
 
@@ -101,6 +103,8 @@ class Evidence:
     def changed_attributes(self) -> set[str]:
         """Paths of the module's tensors that the pass changed, added or took away."""
         old, new = self.state_before, self.state_after
+        if not old and not new:
+            return set()
         return (old.keys() ^ new.keys()) | {
             path
             for path in old.keys() & new.keys()

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils import _pytree as pytree
@@ -17,12 +17,11 @@ from fxpect.oracles.state import borrowed_state
 Key = tuple[str, Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class Trace:
-    """What one node gave when the graph ran: each tensor of its result, as dtype, shape, stride, device."""
+class Trace(NamedTuple):
+    """The form of one tensor that a node gave when the graph ran; no stride where it is not strided."""
 
     dtype: torch.dtype
-    shape: tuple[int, ...]
+    shape: torch.Size
     stride: tuple[int, ...] | None
     device: torch.device
 
@@ -72,7 +71,7 @@ def observe(
     gm: torch.fx.GraphModule,
     args: Sequence[Any],
     *,
-    seed: int = 0,
+    seed: int | None = 0,
     grads: bool = False,
     interpreter: Callable[[torch.fx.GraphModule], Any] | bool = False,
     copies: Callable[[Sequence[Any]], list[Any]] = copy_args,
@@ -81,7 +80,8 @@ def observe(
 ) -> Observation:
     """Run ``gm`` on copies of ``args`` and return what a caller could see.
 
-    The arguments, the module's tensors and the global generator are as before when this returns.
+    The arguments, the module's tensors and the global generator are as before when this returns; only for a
+    graph that is known to draw nothing may ``seed`` be None, which leaves the generator alone.
     ``grads`` runs with autograd on, and a backward from fixed weights unless ``backward=False``.
     ``interpreter`` runs the graph node by node, with ``torch.fx.Interpreter`` or with what the given function
     makes, which has its ``run``. ``copies`` makes the copies of the arguments and of the module's tensors.
@@ -92,7 +92,7 @@ def observe(
     with borrowed_state(gm, copies) as state, seeded(seed) as fresh, torch.set_grad_enabled(grads):
         seen.args = copies(args)
         try:
-            seen.outputs = make(gm).run(*seen.args) if make else gm.forward(*seen.args)
+            seen.outputs = make(gm).run(*seen.args) if make else _forward(gm)(*seen.args)
             if epilogue is not None:
                 seen.outputs = epilogue(seen.outputs, seen.args)
         except Exception as error:
@@ -100,23 +100,40 @@ def observe(
             return seen
         seen.leaves, seen.spec = pytree.tree_flatten(seen.outputs)
         seen.state = state
-        seen.rng = torch.default_generator.get_state()
-        seen.drew = not torch.equal(seen.rng, fresh)
+        if fresh is not None:
+            seen.rng = torch.default_generator.get_state()
+            seen.drew = not torch.equal(seen.rng, fresh)
         if grads and backward:
             seen.grads = _gradients(seen)
     return seen
 
 
+def _forward(gm: torch.fx.GraphModule) -> Callable[..., Any]:
+    """Return the generated code: ``gm(...)`` would print a traceback for every graph that raises."""
+    if hasattr(gm, "real_recompile"):  # a lazy module compiles on its first call, through gm(...)
+        gm.real_recompile()
+    return gm.forward
+
+
 @contextlib.contextmanager
-def seeded(seed: int) -> Iterator[torch.Tensor]:
+def seeded(seed: int | None) -> Iterator[torch.Tensor | None]:
     """Seed the CPU generator for a while; gives its state at the start, and puts the old one back."""
+    if seed is None:
+        yield None
+        return
     generator = torch.default_generator
     saved = generator.get_state()
-    generator.manual_seed(seed)
+    start = _start(seed)
+    generator.set_state(start)
     try:
-        yield generator.get_state()
+        yield start
     finally:
         generator.set_state(saved)
+
+
+@functools.lru_cache(maxsize=16)
+def _start(seed: int) -> torch.Tensor:
+    return torch.Generator().manual_seed(seed).get_state()
 
 
 @functools.lru_cache(maxsize=256)

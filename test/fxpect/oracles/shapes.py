@@ -87,6 +87,7 @@ class Symbols:
 
     def __init__(self, gm: torch.fx.GraphModule, args: Sequence[Any], meta_key: str):
         self.values: dict[Any, sympy.Integer] = {}
+        self.known: dict[Any, int | None] = {}
         for node, arg in zip(gm.graph.find_nodes(op="placeholder"), args, strict=False):
             said = node.meta.get(meta_key)
             if isinstance(said, torch.Tensor) and isinstance(arg, torch.Tensor):
@@ -103,8 +104,11 @@ class Symbols:
         """Return the number that a size stands for, None when it holds an unknown symbol."""
         if not isinstance(size, torch.SymInt):
             return int(size)
-        value = size.node.expr.xreplace(self.values)
-        return int(value) if value.is_number else None
+        expression = size.node.expr
+        if expression not in self.known:
+            value = expression.xreplace(self.values)
+            self.known[expression] = int(value) if value.is_number else None
+        return self.known[expression]
 
     def agree(self, said: Any, got: tuple[int, ...]) -> bool:
         """Whether every size that is known is the real one."""

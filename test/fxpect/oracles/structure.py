@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -40,7 +42,6 @@ def find_structure(evidence: Evidence) -> Iterator[CheckFailure]:
             f"expected graph.owning_module to be the module itself; got {type(after.graph.owning_module).__name__}",
         )
     yield from _signature(evidence)
-    packets = any(isinstance(n.target, torch._ops.OpOverloadPacket) for n in evidence.before.graph.nodes)
     dead = {node.name for node in evidence.before.graph.nodes if not node.users}
     for node in after.graph.nodes:
         if isinstance(node.target, torch._ops.OpOverload):
@@ -49,7 +50,7 @@ def find_structure(evidence: Evidence) -> Iterator[CheckFailure]:
                 yield evidence.failure(
                     "structure", f"schema:{misfit[0]}", f"{node.target}: {misfit[1]}", node=node.name
                 )
-        elif isinstance(node.target, torch._ops.OpOverloadPacket) and not packets and evidence.meta_key == "val":
+        elif isinstance(node.target, torch._ops.OpOverloadPacket) and not _has_packets(evidence):
             yield evidence.failure(
                 "structure",
                 "overload-packet",
@@ -61,6 +62,12 @@ def find_structure(evidence: Evidence) -> Iterator[CheckFailure]:
             yield evidence.failure(
                 "structure", "dead-node", f"nothing uses {node.format_node()}", node=node.name, severity=NOTE
             )
+
+
+def _has_packets(evidence: Evidence) -> bool:
+    """Whether overload packets belong in this graph: they do before the pass, or it is no graph of overloads."""
+    nodes = evidence.before.graph.nodes
+    return evidence.meta_key != "val" or any(isinstance(n.target, torch._ops.OpOverloadPacket) for n in nodes)
 
 
 def _signature(evidence: Evidence) -> Iterator[CheckFailure]:
@@ -90,19 +97,25 @@ def _removable(node: torch.fx.Node) -> bool:
 
 def schema_misfit(node: torch.fx.Node) -> tuple[str, str] | None:
     """Return (cause, words) where a call of an overload does not fit its schema, else None."""
-    arguments = node.target._schema.arguments
-    positional = [argument for argument in arguments if not argument.kwarg_only]
-    if len(node.args) > len(positional):
-        return "arity", f"expected at most {len(positional)} positional arguments; got {len(node.args)}"
-    given = {argument.name for argument in positional[: len(node.args)]}
+    return _misfit(node.target, len(node.args), tuple(node.kwargs))
+
+
+@functools.lru_cache(maxsize=4096)
+def _misfit(target: Any, count: int, keywords: tuple[str, ...]) -> tuple[str, str] | None:
+    arguments = target._schema.arguments
+    positional = [argument.name for argument in arguments if not argument.kwarg_only]
+    if count > len(positional):
+        return "arity", f"expected at most {len(positional)} positional arguments; got {count}"
+    given = set(positional[:count])
     known = {argument.name for argument in arguments}
-    for name in node.kwargs:
+    for name in keywords:
         if name not in known:
             return "keyword", f"expected keywords among {sorted(known)}; got {name!r}"
         if name in given:
             return "twice", f"expected one value for {name!r}; got a positional and a keyword one"
+    given.update(keywords)
     for argument in arguments:
-        if argument.name not in given and argument.name not in node.kwargs and not argument.has_default_value():
+        if argument.name not in given and not argument.has_default_value():
             return "missing", f"expected an argument {argument.name!r}; got none"
     return None
 

@@ -43,7 +43,8 @@ class TracingRun:
                 value = self._call(node, given, named)
             env[node] = value
             if isinstance(value, torch.Tensor):
-                self.trace[node.name] = [_form(value)]
+                stride = value.stride() if value.layout is torch.strided else None
+                self.trace[node.name] = [Trace(value.dtype, value.shape, stride, value.device)]
             elif isinstance(value, (tuple, list)):
                 leaves = pytree.tree_leaves(value)
                 self.trace[node.name] = [_form(leaf) for leaf in leaves if isinstance(leaf, torch.Tensor)]
@@ -52,21 +53,29 @@ class TracingRun:
     def _call(self, node: torch.fx.Node, args: tuple, kwargs: dict[str, Any]) -> Any:
         if node.op == "get_attr":
             return functools.reduce(getattr, node.target.split("."), self.module)
-        sizes = _sizes((args, kwargs)) if _resizes(node) else {}
+        memory = _memory(node.target)
+        sizes = _sizes((args, kwargs)) if memory == "resize" else None
         if node.op == "call_function":
             value = node.target(*args, **kwargs)
         elif node.op == "call_method":
             value = getattr(args[0], node.target)(*args[1:], **kwargs)
         else:
-            value = self.module.get_submodule(node.target)(*args, **kwargs)
-        if leaves_memory_unset(node):
+            return self.module.get_submodule(node.target)(*args, **kwargs)
+        if memory:
             poison(value, self.poison, sizes)
         return value
 
 
 def leaves_memory_unset(node: torch.fx.Node) -> bool:
     """Whether a node gives memory that nobody wrote yet."""
-    return node.op in ("call_function", "call_method") and ("empty" in _name(node) or _resizes(node))
+    return node.op in ("call_function", "call_method") and bool(_memory(node.target))
+
+
+@functools.lru_cache(maxsize=4096)
+def _memory(target: Any) -> str:
+    """Return "empty" or "resize" for a target that gives memory nobody wrote yet, else nothing."""
+    name = target if isinstance(target, str) else getattr(target, "__name__", "")
+    return next((word for word in ("empty", "resize") if word in name), "")
 
 
 def poison(result: Any, number: int, sizes: dict[int, int] | None = None) -> None:
@@ -92,21 +101,13 @@ def _plain(value: Any) -> Any:
     return {key: _plain(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
-def _name(node: torch.fx.Node) -> str:
-    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-
-
-def _resizes(node: torch.fx.Node) -> bool:
-    return "resize" in _name(node)
-
-
 def _sizes(operands: Any) -> dict[int, int]:
     return {id(leaf): leaf.numel() for leaf in pytree.tree_leaves(operands) if isinstance(leaf, torch.Tensor)}
 
 
 def _form(tensor: torch.Tensor) -> Trace:
     strided = tensor.layout == torch.strided
-    return Trace(tensor.dtype, tuple(tensor.shape), tensor.stride() if strided else None, tensor.device)
+    return Trace(tensor.dtype, tensor.shape, tensor.stride() if strided else None, tensor.device)
 
 
 def undetermined(evidence: Evidence) -> str | None:
