@@ -2,4 +2,4 @@
 
 from fxpect.loading import suite
 
-load_tests = suite(__name__, __file__, "dynamo", "quality", "unit")
+load_tests = suite(__name__, __file__, "dynamo", "passes", "quality", "unit")

@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "run the regression suite against the torch that is installed",
     "check": "explore the neighbourhood of a model and print what a pass breaks",
     "passes": "list the passes of the catalogue, and one of them in full",
+    "bugs": "list the known bugs of the passes of torch, and see whether each is still there",
     "status": "list what the last runs propose, and what is stale or corrupt",
     "diff": "show what a proposal changes, in words and then in lines",
     "accept": "write proposals into fixtures/",

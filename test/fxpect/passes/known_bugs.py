@@ -79,8 +79,8 @@ class KnownBug:
                                  sizes=dict(self.sizes), edits=self.steps)
 
     def matches(self, failure: CheckFailure) -> bool:
-        """Whether a failure is of this kind: the oracle and the label."""
-        return failure.oracle == self.oracle and re.match(self.cause, str(failure.cause)) is not None
+        """Whether a failure has a label of this kind."""
+        return re.match(self.cause, str(failure.cause)) is not None
 
     def explains(self, pass_name: str, failure: CheckFailure, text: str, inputs: str) -> bool:
         """Whether this bug is why an example of that text and those inputs failed."""
@@ -152,7 +152,7 @@ def confirm(bug: KnownBug, *, whatever_torch: bool = False) -> Confirmation:
         return Confirmation(bug, CHANGED, f"its example cannot be judged: {error}")
     if result.discarded is not None:
         return Confirmation(bug, CHANGED, f"its example does not run: {result.discarded}")
-    failure = next((failure for failure in result.failures if bug.matches(failure)), None)
+    failure = next((each for each in result.failures if each.oracle == bug.oracle and bug.matches(each)), None)
     if failure is not None:
         return Confirmation(bug, THERE, failure.message, failure)
     if result.failures:
