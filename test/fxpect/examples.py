@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch.fx._lazy_graph_module import _make_graph_module, _use_lazy_graph_module
 
-from fxpect.errors import SpecError
-from fxpect.specs import Dim, Same, TensorSpec, spec_of
+from fxpect.specs import realize, spec_of
 from fxpect.text.parser import parse_graph
 from fxpect.text.printer import graph_text
 
@@ -25,8 +24,8 @@ class Example:
     per placeholder, in order: a ``TensorSpec``, ``Same(i)`` (the very tensor of input i), a ``Dim``
     (that size as an int), a real tensor, or any other constant. ``sizes`` gives each named dim the
     value it was captured with. ``edits`` names the steps from the innocent model, oldest first, ``triggers``
-    the same steps without the numbers in them, ``path`` the steps as objects; ``outside`` says that they left the contract of the capture's
-    stage.
+    the same steps without the numbers in them, ``path`` the steps as objects; ``outside`` says that they left
+    the contract of the capture's stage.
     """
 
     graph_module: torch.fx.GraphModule
@@ -76,11 +75,8 @@ class Example:
 
         ``sizes`` overrides named dims. Raises ``SpecError`` when ``Same(i)`` does not point backwards.
         """
-        sizes = {**self.sizes, **(sizes or {})}
-        args: list[Any] = []
-        for i, spec in enumerate(self.inputs):
-            args.append(_realize(spec, args, sizes, 1000 * seed + i, device))
-        return args
+        inputs = [copy_tensor(spec) if isinstance(spec, torch.Tensor) else spec for spec in self.inputs]
+        return realize(inputs, {**self.sizes, **(sizes or {})}, seed=seed, device=device)
 
     def portable(self) -> Example:
         """Return the same example with every real tensor described by a spec."""
@@ -105,11 +101,9 @@ def short(value: Any) -> str:
     return repr(spec_of(value) if isinstance(value, torch.Tensor) else value)
 
 
-def copy_tensor(tensor: torch.Tensor, device: torch.device | str | None = None) -> torch.Tensor:
+def copy_tensor(tensor: torch.Tensor) -> torch.Tensor:
     """Return a leaf with the same values, strides and ``requires_grad``, in storage of its own."""
     detached = tensor.detach()
-    if device is not None:
-        detached = detached.to(device)
     if any(stride == 0 for stride in detached.stride()) or not detached.is_contiguous():
         extent = 1 + sum((n - 1) * s for n, s in zip(detached.size(), detached.stride(), strict=True))
         base = detached.as_strided((max(extent, 0),) if detached.numel() else (0,), (1,)).clone()
@@ -156,17 +150,3 @@ def _copy_attribute(value: Any, memo: dict[int, Any]) -> Any:
         else:
             return copy.deepcopy(value, memo)
     return memo[id(value)]
-
-
-def _realize(spec: Any, args: list[Any], sizes: dict[str, int], seed: int, device: Any) -> Any:
-    if isinstance(spec, TensorSpec):
-        return spec.example(sizes, seed=seed, device=device or "cpu")
-    if isinstance(spec, Same):
-        if not 0 <= spec.index < len(args):
-            raise SpecError(f"input {len(args)}: {spec!r} must name an earlier input")
-        return spec.alias(args[spec.index])
-    if isinstance(spec, Dim):
-        return sizes[spec.name]
-    if isinstance(spec, torch.Tensor):
-        return copy_tensor(spec, device)
-    return spec

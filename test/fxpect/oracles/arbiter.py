@@ -127,6 +127,8 @@ class Arbiter:
         settled = torch.ones_like(kind_before, dtype=torch.bool)
         for sample in samples:
             settled &= _kind(sample) == kind_before
+        # Where the graph before overflows though the truth does not, any other order of additions may not.
+        settled &= ~(torch.isfinite(truth) & (kind_before != 0))
         moved = settled & (kind_before != kind_after)
         room = _room(before, truth, samples, MULTIPLE_WHERE_EXACT if self._exact(key) else MULTIPLE)
         centre = torch.where(torch.isfinite(truth), truth, widen(before))

@@ -37,10 +37,12 @@ def values(d: Draft) -> Iterator[Edit]:
     """Special values: nan, inf, -0.0; the ends of the dtype's range; ties, zeros, negative numbers."""
     for kind in ("special", "extreme", "ties", "zeros", "ones", "positive", "integers"):
         for i in _tensor_inputs(d):
-            if d.inputs[i].values == kind or (kind == "special" and not _inexact(d.inputs[i].dtype)):
+            # Floats at the end of their range overflow or not by the order of additions: nothing to hold a pass to.
+            inexact = _inexact(d.inputs[i].dtype)
+            if d.inputs[i].values == kind or (kind == "special" and not inexact) or (kind == "extreme" and inexact):
                 continue
             yield _on(d, "input_values", [i], lambda spec, kind=kind: spec.replace(values=kind), kind, f"values {kind}")
-    for dtype in (torch.int8, torch.uint8, torch.int32, torch.int64, torch.float16):
+    for dtype in (torch.int8, torch.uint8, torch.int32, torch.int64):
         for i in _tensor_inputs(d):
             yield _on(d, "input_values", [i],
                       lambda spec, dtype=dtype: spec.replace(dtype=dtype, values="extreme", requires_grad=False),
