@@ -87,6 +87,7 @@ def some_patterns(gm: torch.fx.GraphModule, *, module: str, handlers: list, sett
     registry.lazy_init()
     if no_ops_first:
         remove_noop_ops(gm.graph)
+        registry.early_patterns.apply(gm.graph)
     for everything in registry.pass_patterns:
         some = PatternMatcherPass(pass_name=handlers[0])
         for key, entries in everything.patterns.items():
@@ -187,7 +188,7 @@ def _patterns() -> list[CataloguedPass]:
               ["_sfdp_pattern_*"],
               Innocent("div", m.attention_div, heads), Innocent("mul", m.attention_mul, heads),
               Innocent("mask", m.attention_masked, (*heads, T(1, 1, 8, 8))), home="fuse_attention",
-              after=("joint.remove_noop_ops",)),
+              after=("joint.remove_noop_ops", "joint.early_patterns")),
         named("randperm_index", "indexes by a permutation without checks or atomic adds",
               ["randperm_index_pattern", "randperm_index_full_pattern", "randperm_index_add_pattern",
                "randperm_index_add_full_pattern"],

@@ -80,10 +80,13 @@ def post_grad_function(gm: torch.fx.GraphModule, *, attribute: str, takes: str, 
 
 def reinplace_inplaceable(gm: torch.fx.GraphModule):
     """Turn functional writes into in-place ones where nothing can see the difference."""
+    import inspect
+
     from torch._inductor.fx_passes.reinplace import reinplace_inplaceable_ops
     from torch._inductor.fx_utils import FakeTensorUpdater
 
-    reinplace_inplaceable_ops(FakeTensorUpdater(gm), gm.graph)
+    takes_graph = "graph" in inspect.signature(FakeTensorUpdater).parameters  # until torch 2.12 or so
+    reinplace_inplaceable_ops(FakeTensorUpdater(gm.graph if takes_graph else gm), gm.graph)
     gm.graph.lint()
     gm.recompile()
 
@@ -213,7 +216,7 @@ def _functions() -> list[CataloguedPass]:
                  Innocent("halves", m.scatter_slices, (T(2, 3), T(2, 3))), torch=">=2.15"),
         function("_chain_random_ops_for_ordering", "ties random operators to the order they were written in",
                  Innocent("draws", m.draw_twice, (T(3, 4),)), name="chain_random_ops",
-                 settings={"fallback_random": True}, options="fallback_random = True"),
+                 settings={"fallback_random": True}, options="fallback_random = True", torch=">=2.13"),
         function("decompose_auto_functionalized",
                  "writes a functional wrapper as clones and the operator that mutates",
                  Innocent("chunks", m.gather_chunks, (T(4, 3), T(2, 3)))),

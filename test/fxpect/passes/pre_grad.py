@@ -254,7 +254,7 @@ def _conv_norm() -> list[CataloguedPass]:
             "scales the weight of a convolution, not its result, when a batch norm in evaluation follows",
             recipe(pre_grad_matcher, "efficient_conv_bn_eval", attribute="efficient_conv_bn_eval_pass",
                    settings={"efficient_conv_bn_eval_fx_passes": True}),
-            (Innocent("functional", m.conv_then_norm, (image, T(4, 3, 3, 3), T(4), *statistics)),
+            (Innocent("functional", m.conv_then_norm, (image, T(4, 3, 3, 3), T(4), *statistics), torch=">=2.13"),
              Innocent("affine", m.conv_then_affine_norm,
                       (image, T(4, 3, 3, 3), *statistics, T(4, values="positive"), T(4))),
              Innocent("module", seeded(ConvNorm), (image,)),
