@@ -1,0 +1,210 @@
+"""An example on the workbench: private copies, inputs and outputs added, dead calls dropped, types made anew."""
+
+from __future__ import annotations
+
+import operator
+import unittest
+from collections.abc import Callable
+
+import torch
+
+from fxpect.capture import capture
+from fxpect.examples import Example
+from fxpect.specs import Same, T
+from fxpect.strategies.draft import Draft, Edit, Inapplicable, is_effect, own_attribute
+from fxpect.text.printer import graph_text
+
+TEXT = """
+def forward(self, x, y):
+    cat = torch.cat([x, y], dim=-1)
+    relu = torch.relu(cat)
+    return (relu,)
+"""
+
+
+def base(text: str = TEXT, *specs: object, stage: str = "dynamo") -> Example:
+    return capture(text, specs or (T(2, 3), T(2, 3)), capture=stage)
+
+
+def changed(example: Example, change: Callable[[Draft], object]) -> Example:
+    """Return the example after ``change``, as an edit makes it."""
+    draft = Draft(example)
+    change(draft)
+    return draft.finish(Edit("test", "changed", "changed", lambda draft: None), example)
+
+
+def lines(example: Example) -> list[str]:
+    return [line.strip() for line in example.text.splitlines()[1:] if line.strip()]
+
+
+class LookingTests(unittest.TestCase):
+
+    def test_nodes_are_found_by_the_names_of_the_example(self):
+        """A name of the example finds its node; another raises Inapplicable."""
+        draft = Draft(base())
+        self.assertIs(draft.node("cat").target, torch.cat)
+        with self.assertRaisesRegex(Inapplicable, "no node dog"):
+            draft.node("dog")
+
+    def test_calls_tensors_and_placeholders(self):
+        """Each view of the graph is in program order; a list of pieces is no tensor."""
+        draft = Draft(base("""
+def forward(self, x):
+    split = torch.split(x, 2)
+    a = operator.getitem(split, 0)
+    return (a,)
+""", T(4, 3)))
+        self.assertEqual([n.name for n in draft.placeholders], ["x"])
+        self.assertEqual([n.name for n in draft.calls()], ["split", "a"])
+        self.assertEqual([n.name for n in draft.tensors()], ["x", "a"])
+        self.assertEqual([n.name for n in draft.returned()], ["a"])
+        self.assertIsNone(draft.tensor(draft.node("split")))
+        self.assertIsNone(draft.tensor(3))
+        self.assertEqual(draft.tensor(draft.node("a")).shape, (2, 3))
+
+    def test_the_dialect_follows_the_capture(self):
+        """A torch function before functionalization, an ATen overload after it."""
+        pair = (torch.neg, torch.ops.aten.neg.default)
+        self.assertEqual(Draft(base()).method(*pair), ("call_function", torch.neg))
+        aten = Draft(base(stage="make_fx"))
+        self.assertEqual(aten.method(*pair), ("call_function", torch.ops.aten.neg.default))
+
+
+class ChangingTests(unittest.TestCase):
+
+    def test_the_example_stays_as_it_was(self):
+        """Whatever a draft does to nodes and inputs, the example it came from keeps its text and inputs."""
+        example = base()
+        text, inputs = example.text, example.inputs
+
+        def wreck(draft: Draft) -> None:
+            draft.set_args(draft.node("cat"), ([draft.node("y")],), {"dim": 0})
+            draft.inputs[0] = T(5, 3)
+            draft.add_output(draft.node("x"))
+            draft.touch_inputs()
+
+        changed(example, wreck)
+        self.assertEqual((graph_text(example.graph_module), example.inputs), (text, inputs))
+
+    def test_what_follows_a_change_is_typed_again(self):
+        """A changed argument shows in the types of the call and of all that reads it."""
+        edited = changed(base(), lambda d: d.set_args(d.node("cat"), d.node("cat").args, {"dim": 0}))
+        self.assertEqual(lines(edited), ['cat: "f32[4, 3]" = torch.cat([x, y], dim=0)',
+                                         'relu: "f32[4, 3]" = torch.relu(cat)', "return (relu,)"])
+
+    def test_a_changed_input_types_everything_again(self):
+        """A new spec gives its placeholder, and what is computed, another type."""
+        def double(draft: Draft) -> None:
+            draft.inputs = [T(2, 3, dtype="f64", layout="transposed"), T(2, 3, dtype="f64")]
+            draft.touch_inputs()
+
+        edited = changed(base(), double)
+        self.assertIn('x: "f64[2, 3](stride=(1, 2))"', edited.text)
+        self.assertIn('relu: "f64[2, 6]"', edited.text)
+        edited.build()(*edited.realize())
+
+    def test_inputs_are_added_after_the_others(self):
+        """A new placeholder comes last, with a free name and its spec."""
+        def add(draft: Draft) -> None:
+            new = draft.add_input(T(2, 1), "x")
+            draft.set_args(draft.node("cat"), ([draft.node("x"), new],))
+
+        edited = changed(base(), add)
+        self.assertEqual([n.target for n in edited.placeholders], ["x", "y", "x_1"])
+        self.assertEqual(edited.inputs, (T(2, 3), T(2, 3), T(2, 1)))
+        self.assertIn('cat: "f32[2, 4]" = torch.cat([x, x_1], dim=-1)', lines(edited))
+
+    def test_the_first_input_of_a_graph_without_any(self):
+        """A placeholder stands before all calls also where there was none."""
+        example = capture("def forward(self):\n    ones = torch.ones([2])\n    return (ones,)\n", capture="dynamo")
+        edited = changed(example, lambda d: d.add_output(d.add_input(T(3))))
+        self.assertEqual([n.op for n in edited.graph_module.graph.nodes], ["placeholder", "call_function", "output"])
+
+    def test_calls_are_inserted_before_and_after(self):
+        """After a placeholder means after the last one; ``before`` names the place itself."""
+        def insert(draft: Draft) -> None:
+            early = draft.insert(draft.node("x"), "call_function", torch.neg, (draft.node("x"),))
+            late = draft.insert(None, "call_method", "tanh", (draft.node("cat"),), before=draft.output)
+            draft.add_output(early)
+            draft.add_output(late)
+
+        edited = changed(base(), insert)
+        self.assertEqual([n.name for n in edited.graph_module.graph.nodes][:4], ["x", "y", "neg", "cat"])
+        self.assertEqual(lines(edited)[-1], "return (relu, neg, tanh)")
+
+    def test_dead_calls_go_and_effects_stay(self):
+        """What nobody reads is dropped, unless it writes or draws random numbers."""
+        def change(draft: Draft) -> None:
+            draft.node("relu").replace_all_uses_with(draft.node("x"))
+            draft.insert(draft.node("cat"), "call_method", "add_", (draft.node("y"), 1))
+
+        edited = changed(base(), change)
+        self.assertEqual(lines(edited), ['add_: "f32[2, 3]" = y.add_(1)', "return (x,)"])
+
+    def test_outputs_that_are_no_sequence(self):
+        """A single output becomes a tuple; a dict of outputs is refused."""
+        single = base("def forward(self, x):\n    neg = torch.neg(x)\n    return neg\n", T(2))
+        self.assertEqual(lines(changed(single, lambda d: d.add_output(d.node("x"))))[-1], "return (neg, x)")
+        for change in (lambda d: d.add_output(d.node("x")), lambda d: d.output_list()):
+            mapping = Draft(single)
+            mapping.output.args = ({"a": mapping.node("neg")},)
+            with self.assertRaisesRegex(Inapplicable, "not a sequence"):
+                change(mapping)
+
+    def test_what_does_not_type_is_refused(self):
+        """torch's own reason is given."""
+        with self.assertRaisesRegex(Inapplicable, "Dimension out of range"):
+            changed(base(), lambda d: d.set_args(d.node("cat"), d.node("cat").args, {"dim": 7}))
+
+    def test_the_edit_is_noted(self):
+        """The new example names the edit and its trigger, and keeps capture and sizes."""
+        edited = changed(base(), lambda d: d.add_output(d.node("cat")))
+        self.assertEqual((edited.edits, edited.triggers, edited.capture, len(edited.path)),
+                         (("test: changed",), ("changed",), "dynamo", 1))
+
+    def test_the_same_tensor_twice_is_typed_as_one(self):
+        """An input that is another one again has the fake value of that one."""
+        example = base(TEXT, T(2, 3), Same(0))
+
+        def change(draft: Draft) -> None:
+            draft.inputs[0] = T(4, 3)
+            draft.touch_inputs()
+
+        edited = changed(example, change)
+        x, y = edited.placeholders
+        self.assertIs(y.meta["example_value"], x.meta["example_value"])
+        self.assertIn('relu: "f32[4, 6]"', edited.text)
+
+
+class HelperTests(unittest.TestCase):
+
+    def test_effects(self):
+        """In-place methods and functions, ``out=``, item assignment, and mutable overloads are effects."""
+        draft = Draft(base())
+        x = draft.node("x")
+
+        def effect(op: str, target: object, *args: object, **kwargs: object) -> bool:
+            return is_effect(draft.insert(x, op, target, (x, *args), kwargs))
+
+        for found in (effect("call_method", "add_", 1), effect("call_function", torch.relu_),
+                      effect("call_function", torch.neg, out=x), effect("call_function", operator.setitem, 0, 1),
+                      effect("call_function", torch.ops.aten.copy_.default, x),
+                      effect("call_function", torch.nn.functional.relu, inplace=True)):
+            self.assertTrue(found)
+        for found in (effect("call_method", "add", 1), effect("call_function", torch.neg),
+                      effect("call_function", torch.ops.aten.neg.default), effect("call_method", "__add__", 1),
+                      effect("call_function", torch.nn.functional.relu, inplace=False)):
+            self.assertFalse(found)
+
+    def test_attributes_get_a_free_name(self):
+        """An own copy is stored beside the original, which stays."""
+        draft = Draft(base())
+        draft.gm.weight = torch.ones(2)
+        names = [own_attribute(draft, "weight", draft.gm.weight) for _ in range(2)]
+        self.assertEqual(names, ["weight_1", "weight_2"])
+        self.assertIsNot(draft.gm.weight_1, draft.gm.weight)
+        self.assertTrue(torch.equal(draft.gm.weight_2, draft.gm.weight))
+
+
+if __name__ == "__main__":
+    unittest.main()
