@@ -41,13 +41,10 @@ class Arbiter:
         self,
         gm: torch.fx.GraphModule,
         run: Callable[..., Observation],
-        *,
-        grads: bool = False,
         rewritten: Arbiter | None = None,
     ):
         """Judge ``gm``, which ``run(**options)`` runs with the options of ``observe``."""
-        self.gm, self.grads, self.rewritten = gm, grads, rewritten
-        self.run = functools.partial(run, grads=grads)
+        self.gm, self.run, self.rewritten = gm, run, rewritten
 
     @functools.cached_property
     def clean(self) -> dict[torch.fx.Node, CleanNode]:

@@ -26,6 +26,7 @@ class Evidence:
 
     ``before`` and ``after`` are the graphs, ``args`` fresh flat arguments (never written to). ``ran`` is
     the run of the generated code after the pass, ``interpreted`` the node-by-node run of the same graph.
+    ``grads`` runs the graphs with autograd on, ``backward`` also through it.
     """
 
     def __init__(
@@ -38,10 +39,12 @@ class Evidence:
         meta_key: str = "val",
         seed: int = 0,
         grads: bool = False,
+        backward: bool = True,
         epilogues: tuple[Epilogue | None, Epilogue | None] = (None, None),
     ):
         self.before, self.after, self.args = before, after, list(args)
-        self.pass_name, self.meta_key, self.seed, self.grads = pass_name, meta_key, seed, grads
+        self.pass_name, self.meta_key, self.seed = pass_name, meta_key, seed
+        self.grads, self.backward = grads, backward
         self.epilogues = epilogues
 
     def at(self, args: Sequence[Any], after: torch.fx.GraphModule | None = None) -> Evidence:
@@ -67,12 +70,12 @@ class Evidence:
     @functools.cached_property
     def expected(self) -> Observation:
         """The run of the graph before the pass."""
-        return self.observe_before(grads=self.grads)
+        return self.observe_before(grads=self.grads, backward=self.backward)
 
     @functools.cached_property
     def ran(self) -> Observation:
         """The run of the generated code of the graph after the pass."""
-        return self.observe_after(grads=self.grads)
+        return self.observe_after(grads=self.grads, backward=self.backward)
 
     @functools.cached_property
     def interpreted(self) -> Observation:
@@ -124,8 +127,9 @@ class Evidence:
     @functools.cached_property
     def arbiter(self) -> Arbiter:
         """Tells wrong numbers from rounded ones; costs nothing until it is asked."""
-        rewritten = Arbiter(self.after, self.observe_after, grads=self.grads)
-        return Arbiter(self.before, self.observe_before, grads=self.grads, rewritten=rewritten)
+        options = {"grads": self.grads, "backward": self.backward}
+        rewritten = Arbiter(self.after, functools.partial(self.observe_after, **options))
+        return Arbiter(self.before, functools.partial(self.observe_before, **options), rewritten=rewritten)
 
     def output_name(self, index: int, *, before: bool = False) -> str | None:
         """Return the name of the node that gives one flat output."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 
 from fxpect.errors import CheckFailure, SpecError
 from fxpect.examples import Example
@@ -65,21 +64,27 @@ def find_generality(
 
 def find_raw_symbols(evidence: Evidence) -> Iterator[CheckFailure]:
     """Yield the nodes that hold a symbolic number itself where the node that computes it belongs."""
-    if any(_raw(node) for node in evidence.before.graph.nodes):
+    found = [(node, symbol) for node in evidence.after.graph.nodes for symbol in _raw((node.args, node.kwargs))]
+    if not found or any(_raw((node.args, node.kwargs)) for node in evidence.before.graph.nodes):
         return
-    for node in evidence.after.graph.nodes:
-        found = _raw(node)
-        if found:
-            yield evidence.failure(
-                "generality",
-                "raw-symbol",
-                f"expected sizes to be nodes or integers; got {type(found[0]).__name__} {found[0]} among the arguments",
-                node=node.name,
-            )
+    for node, symbol in dict(reversed(found)).items():
+        yield evidence.failure(
+            "generality",
+            "raw-symbol",
+            f"expected sizes to be nodes or integers; got {type(symbol).__name__} {symbol} among the arguments",
+            node=node.name,
+        )
 
 
-def _raw(node: torch.fx.Node) -> list[Any]:
-    return [leaf for leaf in pytree.tree_leaves((node.args, node.kwargs)) if isinstance(leaf, _SYMBOLIC)]
+def _raw(value: Any) -> list[Any]:
+    """Return the symbolic numbers inside an argument; one that is true or false is not asked which."""
+    if isinstance(value, (tuple, list)):
+        return [symbol for item in value for symbol in _raw(item)] if value else []
+    if isinstance(value, dict):
+        return [symbol for item in value.values() for symbol in _raw(item)] if value else []
+    if isinstance(value, slice):
+        return _raw((value.start, value.stop, value.step))
+    return [value] if isinstance(value, _SYMBOLIC) else []
 
 
 def other_sizes(example: Example) -> Iterator[dict[str, int]]:

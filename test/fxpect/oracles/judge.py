@@ -90,8 +90,9 @@ def judge(
 ) -> Result:
     """Run ``pass_`` on a copy of the example's graph and return every failure of the oracles.
 
-    ``oracles`` names those to ask (default ``ALWAYS``; ``dynamic`` adds "generality"). ``grads`` compares
-    gradients (default: where an input or attribute requires grad and the capture is differentiable).
+    ``oracles`` names those to ask (default ``ALWAYS``; ``dynamic`` adds "generality"). ``grads`` runs
+    with autograd and compares gradients (default: where an input or attribute requires grad and the capture is
+    differentiable).
     ``first`` stops at the first failure. ``severity`` maps a cause or the start of one ("numerics:stride",
     "structure") to "error", "note" or "off"; the longest that fits counts. When the pass changed nothing
     the graphs are not run.
@@ -178,7 +179,6 @@ class _Judge:
 
     def _ask_of_graph(self, execution: Execution, example: Example, device: Any, seed: int, grads: bool | None) -> None:
         args = example.realize(seed=seed, device=device)
-        wants_grads = "gradients" in self.asked and differentiable(example, args) if grads is None else grads
         evidence = self.result.evidence = Evidence(
             example.graph_module,
             execution.after,
@@ -186,7 +186,8 @@ class _Judge:
             pass_name=execution.pass_name,
             meta_key=example.meta_key,
             seed=seed,
-            grads=wants_grads,
+            grads=differentiable(example, args) if grads is None else grads,
+            backward="gradients" in self.asked,
             epilogues=epilogues(example.exported, execution.exported_after),
         )
         self.result.discarded = _does_not_run(evidence)
