@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -94,7 +95,7 @@ def run_script(script: str) -> tuple[Any, str]:
     code: Any = None
     with contextlib.redirect_stdout(output):
         try:
-            exec(compile(script, "<script>", "exec"), {"__name__": "__main__"})  # noqa: S102 - our own text
+            exec(compile(script, "<script>", "exec"), {"__name__": "__main__"})
         except SystemExit as end:
             code = end.code
         except Exception as error:
@@ -104,8 +105,7 @@ def run_script(script: str) -> tuple[Any, str]:
 
 def _record(bug: KnownBug, answer: Confirmation | None) -> dict[str, Any]:
     """Return a bug, and what was found out, as plain data."""
-    fields = ("id", "pass_name", "also", "when", "oracle", "cause", "torch", "capture", "inputs", "steps", "before", "link")
-    record = {name: getattr(bug, name) for name in fields}
+    record = dataclasses.asdict(bug)
     if answer is not None:
         record |= {"status": answer.status, "message": answer.message}
     return record
