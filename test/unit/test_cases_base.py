@@ -23,7 +23,6 @@ def messages(result):
 
 
 class BaseTests(unittest.TestCase):
-
     def test_same_numbers_every_time(self):
         """Each test draws the same random numbers, whatever ran before, and leaves the generators alone."""
         drawn = []
@@ -67,8 +66,14 @@ class BaseTests(unittest.TestCase):
 
             def test(self):
                 config = torch._dynamo.config
-                seen.append((config.suppress_errors, getattr(config, "canonicalize_output_graph_node_order", False),
-                             torch._inductor.config.fx_graph_cache, torch.get_num_threads()))
+                seen.append(
+                    (
+                        config.suppress_errors,
+                        getattr(config, "canonicalize_output_graph_node_order", False),
+                        torch._inductor.config.fx_graph_cache,
+                        torch.get_num_threads(),
+                    )
+                )
 
         with torch._dynamo.config.patch(nested_graph_breaks=False, suppress_errors=True):
             outcome(Reading)
@@ -79,6 +84,7 @@ class BaseTests(unittest.TestCase):
 
     def test_threads_are_put_back(self):
         """The one thread of a test is not that of the process."""
+
         class Nothing(TestCase):
             def test(self):
                 pass
@@ -93,6 +99,7 @@ class BaseTests(unittest.TestCase):
 
     def test_leak_is_a_failure_that_names_it(self):
         """A setting that a test leaves changed is a failure with its name, and is put back."""
+
         class Leaking(TestCase):
             def test(self):
                 torch.set_grad_enabled(False)
@@ -107,6 +114,7 @@ class BaseTests(unittest.TestCase):
 
     def test_leak_of_setup_is_a_failure(self):
         """A leak of setUp counts, unless tearDown or a clean-up puts it back."""
+
         class Leaking(TestCase):
             def setUp(self):
                 torch.set_grad_enabled(False)
@@ -123,6 +131,7 @@ class BaseTests(unittest.TestCase):
 
     def test_leak_of_a_failing_test_is_put_back(self):
         """A test that raises and leaks reports both, and the next test starts clean."""
+
         class Both(TestCase):
             def test(self):
                 torch.set_grad_enabled(False)
@@ -136,6 +145,7 @@ class BaseTests(unittest.TestCase):
 
     def test_configuration_leak_is_named(self):
         """A configuration entry that a test leaves changed is a failure with its full name."""
+
         class Leaking(TestCase):
             def test(self):
                 torch._dynamo.config.suppress_errors = True
@@ -163,6 +173,7 @@ class BaseTests(unittest.TestCase):
 
     def test_skipped_and_expected_failures(self):
         """A skip stays a skip, an expected failure one, and neither is taken for a leak."""
+
         class Marked(TestCase):
             @unittest.skip("not today")
             def test_decorated(self):
@@ -216,6 +227,7 @@ class BaseTests(unittest.TestCase):
 
     def test_expectation_inline_without_accept(self):
         """EXPECTTEST_ACCEPT=0 means no: the mismatch is a failure and no source is written."""
+
         class Inline(TestCase):
             def test(self):
                 self.assertExpectedInline("new", """old""")
@@ -232,6 +244,7 @@ class BaseTests(unittest.TestCase):
 
     def test_accepting_inline_is_refused_in_ci(self):
         """EXPECTTEST_ACCEPT=1 in CI is refused, and an unknown value is misuse."""
+
         class Inline(TestCase):
             def test(self):
                 self.assertExpectedInline("new", """old""")

@@ -39,23 +39,47 @@ def counted(gm):
 
 
 class CountingTests(unittest.TestCase):
-
     def test_names_are_exact(self):
         """A name counts its own target: not the method, not the functional, nothing that only contains it."""
         count = counted(traced())
-        table = {"torch.relu": 1, ".relu": 1, "torch.Tensor.relu": 1, "Tensor.relu": 1, "torch.nn.functional.relu": 1,
-                 "operator.add": 2, "torch.add": 0, "torch.nn.Linear": 1, "torch.nn.Identity": 1, "self.first": 1,
-                 "self.fir": 0, ".rel": 0, torch.relu: 1, torch.nn.Linear: 1, torch.nn.Module: 0, operator.add: 2}
+        table = {
+            "torch.relu": 1,
+            ".relu": 1,
+            "torch.Tensor.relu": 1,
+            "Tensor.relu": 1,
+            "torch.nn.functional.relu": 1,
+            "operator.add": 2,
+            "torch.add": 0,
+            "torch.nn.Linear": 1,
+            "torch.nn.Identity": 1,
+            "self.first": 1,
+            "self.fir": 0,
+            ".rel": 0,
+            torch.relu: 1,
+            torch.nn.Linear: 1,
+            torch.nn.Module: 0,
+            operator.add: 2,
+        }
 
         self.assertEqual({key: count(key) for key in table}, table)
 
     def test_packets_and_overloads(self):
         """A packet counts all its overloads, an overload itself; torch.ops in front makes no difference."""
-        gm = capture(lambda x, y: (x + y) + (x + 1) + torch.add(x, y, alpha=2), (fxpect.T(2), fxpect.T(2)),
-                     capture="make_fx").graph_module
+        gm = capture(
+            lambda x, y: (x + y) + (x + 1) + torch.add(x, y, alpha=2), (fxpect.T(2), fxpect.T(2)), capture="make_fx"
+        ).graph_module
         count = counted(gm)
-        table = {"aten.add": 5, "aten.add.Tensor": 5, "torch.ops.aten.add.Tensor": 5, "aten.add.Scalar": 0,
-                 "aten.add_": 0, "aten.addmm": 0, aten.add: 5, aten.add.Tensor: 5, aten.mul: 0}
+        table = {
+            "aten.add": 5,
+            "aten.add.Tensor": 5,
+            "torch.ops.aten.add.Tensor": 5,
+            "aten.add.Scalar": 0,
+            "aten.add_": 0,
+            "aten.addmm": 0,
+            aten.add: 5,
+            aten.add.Tensor: 5,
+            aten.mul: 0,
+        }
 
         self.assertEqual({key: count(key) for key in table}, table)
 
@@ -66,8 +90,16 @@ class CountingTests(unittest.TestCase):
     def test_bounds(self):
         """A count may be bounded from one side; the message shows the bound and what there is."""
         gm = traced()
-        for bound, holds in ((1, True), (2, False), (">=1", True), ("<=0", False), ("!=1", False), ("> 0", True),
-                             ("<2", True), ("== 1", True)):
+        for bound, holds in (
+            (1, True),
+            (2, False),
+            (">=1", True),
+            ("<=0", False),
+            ("!=1", False),
+            ("> 0", True),
+            ("<2", True),
+            ("== 1", True),
+        ):
             with self.subTest(bound=bound):
                 failures = list(find_after(parse_ops({"torch.relu": bound}), gm, pass_name="p"))
 
@@ -103,19 +135,31 @@ class CountingTests(unittest.TestCase):
 
     def test_refused(self):
         """A name that is none, a bound that is none or cannot fail, and other shapes are misuse."""
-        for ops, words in (({"torch.catt": 1}, "'torch.catt', which is none"), ({"relu": 1}, "'relu', which is none"),
-                           ({"torch.relu": -1}, "got -1"), ({"torch.relu": True}, "got True"),
-                           ({"torch.relu": ">=0"}, "can hold and fail"), ({"torch.relu": "<0"}, "can hold and fail"),
-                           ({"torch.relu": "about 2"}, "got 'about 2'"), ({"torch.relu": (1, 2, 3)}, "(before, after)"),
-                           ({"torch.relu": None}, "expected a number"), (["torch.relu"], "expected ops="),
-                           ({3: 1}, "got 3")):
-            with self.subTest(ops=ops), self.assertRaisesRegex(FxpectError, words.replace("(", "\\(").replace(")", "\\)")):
+        for ops, words in (
+            ({"torch.catt": 1}, "'torch.catt', which is none"),
+            ({"relu": 1}, "'relu', which is none"),
+            ({"torch.relu": -1}, "got -1"),
+            ({"torch.relu": True}, "got True"),
+            ({"torch.relu": ">=0"}, "can hold and fail"),
+            ({"torch.relu": "<0"}, "can hold and fail"),
+            ({"torch.relu": "about 2"}, "got 'about 2'"),
+            ({"torch.relu": (1, 2, 3)}, "(before, after)"),
+            ({"torch.relu": None}, "expected a number"),
+            (["torch.relu"], "expected ops="),
+            ({3: 1}, "got 3"),
+        ):
+            with (
+                self.subTest(ops=ops),
+                self.assertRaisesRegex(FxpectError, words.replace("(", "\\(").replace(")", "\\)")),
+            ):
                 parse_ops(ops)
 
     def test_census(self):
         """The census lists calls in the order of the graph with their numbers."""
-        self.assertEqual(census(traced()), "1 x self.first, 1 x torch.relu, 1 x .relu, 1 x torch.nn.functional.relu, "
-                                           "2 x operator.add, 1 x self.last")
+        self.assertEqual(
+            census(traced()),
+            "1 x self.first, 1 x torch.relu, 1 x .relu, 1 x torch.nn.functional.relu, 2 x operator.add, 1 x self.last",
+        )
         self.assertEqual(census(torch.fx.symbolic_trace(lambda x: x)), "no calls")
 
 

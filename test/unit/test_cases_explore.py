@@ -62,7 +62,6 @@ NEAR = near(two_relus, T(2, 3), capture="symbolic")
 
 
 class InScratch(unittest.TestCase):
-
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
@@ -70,16 +69,24 @@ class InScratch(unittest.TestCase):
         os.chdir(folder.name)
         self.root = Path(folder.name) / "fixtures"
         self.root.mkdir()
-        patch = mock.patch.dict(os.environ, {"FXPECT_FIXTURES": str(self.root), "EXPECTTEST_ACCEPT": "", "CI": "",
-                                             "FXPECT_EXAMPLES": "", "FXPECT_SEED": "", "FXPECT_HARVEST": "",
-                                             "FXPECT_RUN": f"run-{self.id().rpartition('.')[2]}"})
+        patch = mock.patch.dict(
+            os.environ,
+            {
+                "FXPECT_FIXTURES": str(self.root),
+                "EXPECTTEST_ACCEPT": "",
+                "CI": "",
+                "FXPECT_EXAMPLES": "",
+                "FXPECT_SEED": "",
+                "FXPECT_HARVEST": "",
+                "FXPECT_RUN": f"run-{self.id().rpartition('.')[2]}",
+            },
+        )
         patch.start()
         self.addCleanup(patch.stop)
         tally.take()
 
 
 class FreshTests(InScratch):
-
     def test_holds(self):
         """A property that holds sees its examples, and they are counted."""
         drawn = []
@@ -95,6 +102,7 @@ class FreshTests(InScratch):
 
     def test_finding_is_small(self):
         """A plain assertion ends in the smallest value, with what was drawn and how to see it again."""
+
         class Explored(fxpect.TestCase):
             @explore(INTEGERS)
             def test(self, number):
@@ -108,6 +116,7 @@ class FreshTests(InScratch):
 
     def test_near_miss(self):
         """A near miss is made small, told as a graph text, and the text pins it."""
+
         class Explored(fxpect.PassTestCase):
             @explore(NEAR, max_examples=300)
             def test(self, example):
@@ -119,13 +128,16 @@ class FreshTests(InScratch):
         self.assertEqual(len(result.failures), 1)
         self.assertIn("[numerics] pass folds_wrongly", message)
         self.assertIn("steps from the innocent model: ", message)
-        self.assertIn("to pin it, paste this into a test (it fails there too):\n      self.assertPreserves(folds_wrongly, r",
-                      message)
+        self.assertIn(
+            "to pin it, paste this into a test (it fails there too):\n      self.assertPreserves(folds_wrongly, r",
+            message,
+        )
         self.assertTrue(any(Path(".fxpect/runs").rglob("before.fx")))
         self.assertLess(message.count(" = "), 12)
 
     def test_right_pass_near(self):
         """A right pass holds on all its near misses."""
+
         class Explored(fxpect.PassTestCase):
             @explore(NEAR, max_examples=40)
             def test(self, example):
@@ -235,6 +247,7 @@ class FreshTests(InScratch):
 
     def test_other_causes_are_named(self):
         """One cause is made small; the others that were met are named, not mixed with it."""
+
         class Explored(fxpect.TestCase):
             @explore(st.integers(0, 100), max_examples=60)
             def test(self, number):
@@ -266,6 +279,7 @@ class FreshTests(InScratch):
 
     def test_examples_that_cannot_judge(self):
         """Examples whose graph does not run are discarded and counted; where all are, the test fails."""
+
         class Explored(fxpect.PassTestCase):
             capture = "symbolic"
 
@@ -285,6 +299,7 @@ class FreshTests(InScratch):
 
     def test_subtests_end_the_example(self):
         """A failure inside subTest ends the example, so that it is made small too."""
+
         class Explored(fxpect.TestCase):
             @explore(INTEGERS)
             def test(self, number):
@@ -298,6 +313,7 @@ class FreshTests(InScratch):
 
     def test_skip_and_misuse_pass_through(self):
         """A skip inside an example is a skip, misuse is an error as it is."""
+
         class Explored(fxpect.TestCase):
             @explore(INTEGERS)
             def test(self, number):
@@ -326,6 +342,7 @@ class FreshTests(InScratch):
 
     def test_refused(self):
         """What is no strategy, no number of examples, or a test without the arguments is refused at once."""
+
         def test(self, one):
             pass
 
@@ -348,7 +365,6 @@ class FreshTests(InScratch):
 
 
 class PinnedTests(InScratch):
-
     def owner(self, pass_=folds, **attributes):
         class Explored(fxpect.PassTestCase):
             capture = "symbolic"
@@ -444,6 +460,7 @@ class PinnedTests(InScratch):
 
     def test_fresh_examples_never_need_a_golden(self):
         """golden=True compares stored cases; a fresh example that is stored nowhere is no failure."""
+
         class Explored(fxpect.PassTestCase):
             capture = "symbolic"
 
@@ -473,8 +490,10 @@ class PinnedTests(InScratch):
         from fxpect.fixtures.case import Case
         from fxpect.fixtures.format import Document, format_document
 
-        text = ('def forward(self, x: "f32[3]"):\n    relu: "f32[3]" = torch.relu(x)\n'
-                '    relu_1: "f32[3]" = torch.relu(relu)\n    return (relu, relu_1)\n')
+        text = (
+            'def forward(self, x: "f32[3]"):\n    relu: "f32[3]" = torch.relu(x)\n'
+            '    relu_1: "f32[3]" = torch.relu(relu)\n    return (relu, relu_1)\n'
+        )
         case = Case.make(text, inputs="x=f32[3]", options="capture=symbolic", title="kept")
         path = self.root / "unit/test_cases_explore/Explored.test.fx"
         path.parent.mkdir(parents=True)

@@ -29,6 +29,7 @@ TRACED = {"capture": "symbolic"}
 
 def replacing(old, new, args=None):
     """Return a pass that calls ``new`` where the graph calls ``old``."""
+
     def replaces(gm):
         for node in gm.graph.find_nodes(op="call_function", target=old):
             node.target = new
@@ -71,7 +72,6 @@ class InScratch(unittest.TestCase):
 
 
 class VerbTests(InScratch):
-
     def test_rewrites(self):
         """assert_rewrites returns the result of a pass that rewrites, counts included."""
         result = assert_rewrites(relu_twice_as_once, two_relus, T(3), ops={"torch.relu": (2, 1)}, **TRACED)
@@ -83,13 +83,15 @@ class VerbTests(InScratch):
         with self.assertRaises(NoRewrite) as caught:
             assert_rewrites(relu_twice_as_once, one_relu, T(3), **TRACED)
 
-        self.assertIn("pass relu_twice_as_once: expected the pass to change the graph; got the same graph",
-                      str(caught.exception))
+        self.assertIn(
+            "pass relu_twice_as_once: expected the pass to change the graph; got the same graph", str(caught.exception)
+        )
         self.assertIn("1 x torch.relu, 1 x operator.add", str(caught.exception))
         self.assertIn("try capture='export'", str(caught.exception))
 
     def test_rewrites_fails_where_names_alone_changed(self):
         """Renaming nodes is no rewrite."""
+
         def renames(gm):
             for node in gm.graph.nodes:
                 if node.op == "call_function":
@@ -101,12 +103,15 @@ class VerbTests(InScratch):
 
     def test_order_of_the_nodes(self):
         """Reordering independent nodes is no rewrite, unless the program's order counts."""
+
         def model(x):
             return torch.sin(x), torch.cos(x)
 
         def reorders(gm):
-            first, second = gm.graph.find_nodes(op="call_function", target=torch.sin)[0], \
-                gm.graph.find_nodes(op="call_function", target=torch.cos)[0]
+            first, second = (
+                gm.graph.find_nodes(op="call_function", target=torch.sin)[0],
+                gm.graph.find_nodes(op="call_function", target=torch.cos)[0],
+            )
             second.append(first)
             gm.recompile()
 
@@ -143,12 +148,17 @@ class VerbTests(InScratch):
         with self.assertRaises(CheckFailure) as caught:
             assert_unchanged(wrong, one_relu, T(3), ops={"torch.relu": (1, 1)}, **TRACED)
 
-        self.assertIn("  also [rewrite] pass replaces: expected the pass to leave the graph alone", str(caught.exception))
-        self.assertIn("  also [ops] pass replaces: expected 1 x torch.relu in the graph after the pass; got 0",
-                      str(caught.exception))
+        self.assertIn(
+            "  also [rewrite] pass replaces: expected the pass to leave the graph alone", str(caught.exception)
+        )
+        self.assertIn(
+            "  also [ops] pass replaces: expected 1 x torch.relu in the graph after the pass; got 0",
+            str(caught.exception),
+        )
 
     def test_wrong_count_before(self):
         """InputDrift comes first: the pass is not even run."""
+
         def never(gm):
             raise AssertionError("the pass ran")
 
@@ -189,11 +199,14 @@ class VerbTests(InScratch):
         detaches = replacing(torch.relu, torch.detach)
 
         with self.assertRaises(CheckFailure):
-            assert_preserves(detaches, lambda x: torch.relu(x) * 2, T(3, values="positive", requires_grad=True), **TRACED)
+            assert_preserves(
+                detaches, lambda x: torch.relu(x) * 2, T(3, values="positive", requires_grad=True), **TRACED
+            )
         assert_preserves(detaches, lambda x: torch.relu(x) * 2, T(3, values="positive"), **TRACED)
 
     def test_other_sizes(self):
         """With a named dim, a pass that writes the size of the example into the graph is found at another size."""
+
         def bakes_size(gm):
             for node in gm.graph.find_nodes(op="call_function", target=torch.ops.aten.view.default):
                 shape = node.meta["val"].shape
@@ -207,6 +220,7 @@ class VerbTests(InScratch):
 
     def test_second_run(self):
         """A pass with work left on its own result fails, unless a reason excuses it."""
+
         def halves(gm):
             relus = gm.graph.find_nodes(op="call_function", target=torch.relu)
             if len(relus) > 1:
@@ -232,6 +246,7 @@ class BadPassTests(InScratch):
 
     def test_raises(self):
         """What a pass raises is chained, named with its place, and saved with a script."""
+
         def raises(gm):
             raise ValueError("the reason")
 
@@ -243,6 +258,7 @@ class BadPassTests(InScratch):
 
     def test_exits(self):
         """A pass that calls sys.exit() does not end the tests."""
+
         def exits(gm):
             sys.exit(3)
 
@@ -250,6 +266,7 @@ class BadPassTests(InScratch):
 
     def test_recurses(self):
         """A pass that never ends calling itself is a crash."""
+
         def recurses(gm):
             return recurses(gm)
 
@@ -257,6 +274,7 @@ class BadPassTests(InScratch):
 
     def test_deletes_the_output(self):
         """A graph without output is a crash of the pass."""
+
         def deletes(graph: torch.fx.Graph):
             graph.erase_node(graph.output_node())
 
@@ -264,6 +282,7 @@ class BadPassTests(InScratch):
 
     def test_returns_something_else(self):
         """An answer that means nothing is a crash of the pass."""
+
         def returns(gm):
             return "done"
 
@@ -277,6 +296,7 @@ class BadPassTests(InScratch):
 
     def test_interrupt_passes_through(self):
         """KeyboardInterrupt is the user's, never a finding."""
+
         def interrupts(gm):
             raise KeyboardInterrupt
 
@@ -304,9 +324,14 @@ class MisuseTests(InScratch):
 
     def test_options(self):
         """An option that no verb has, and values that none takes, are refused."""
-        for options, words in (({"caputre": "aten"}, "got caputre"), ({"capture": "jit"}, "expected capture= one of"),
-                               ({"order": "random"}, "expected order="), ({"idempotent": False}, "the reason why"),
-                               ({"oracles": ["luck"]}, "'luck'"), ({"severity": {"numerics": "mild"}}, "'mild'")):
+        for options, words in (
+            ({"caputre": "aten"}, "got caputre"),
+            ({"capture": "jit"}, "expected capture= one of"),
+            ({"order": "random"}, "expected order="),
+            ({"idempotent": False}, "the reason why"),
+            ({"oracles": ["luck"]}, "'luck'"),
+            ({"severity": {"numerics": "mild"}}, "'mild'"),
+        ):
             with self.subTest(options=options), self.assertRaisesRegex(FxpectError, words):
                 assert_preserves(relu_twice_as_once, two_relus, T(3), **{**TRACED, **options})
 
@@ -318,6 +343,7 @@ class MisuseTests(InScratch):
 
     def test_model_that_cannot_be_captured(self):
         """A model with a data-dependent branch is a CaptureError with its name."""
+
         def branches(x):
             return x if x.sum() > 0 else -x
 
@@ -340,7 +366,6 @@ class MisuseTests(InScratch):
 
 
 class MessageTests(InScratch):
-
     def failure(self, **options):
         with self.assertRaises(CheckFailure) as caught:
             assert_rewrites(doubles_relu, two_relus, T(3), **{**TRACED, **options})
@@ -350,8 +375,16 @@ class MessageTests(InScratch):
         """The message has the oracle, the inputs, the change in words, the graph after, and the next command."""
         text = str(self.failure())
 
-        for part in ("[numerics] pass doubles_relu", "where: capture 'symbolic', torch ", "inputs: x=f32[3]",
-                     "the pass: 2 times relu became mul", "  after:\n", "  saved in ", "  next", "replay.py"):
+        for part in (
+            "[numerics] pass doubles_relu",
+            "where: capture 'symbolic', torch ",
+            "inputs: x=f32[3]",
+            "the pass: 2 times relu became mul",
+            "  after:\n",
+            "  saved in ",
+            "  next",
+            "replay.py",
+        ):
             self.assertIn(part, text)
 
     def test_pasted_text_fails_there(self):
@@ -384,15 +417,19 @@ class MessageTests(InScratch):
         with self.assertRaises(CheckFailure) as caught:
             assert_preserves(my_passes.doubles_relu, two_relus, T(3), **TRACED)
         command = str(caught.exception).rstrip().splitlines()[-1].strip()
-        done = subprocess.run(command.replace("python ", f"{sys.executable} "), shell=True, capture_output=True, text=True)
+        done = subprocess.run(
+            command.replace("python ", f"{sys.executable} "), shell=True, capture_output=True, text=True
+        )
         (folder,) = [path.parent for path in Path(".fxpect/runs").rglob("replay.py")]
 
         self.assertEqual((done.returncode, done.stdout.splitlines()[-1][:6]), (1, "FAILS:"), done.stderr)
         self.assertIn("expected", (folder / "failure.txt").read_text())
         self.assertEqual((folder / "before.fx").read_text(), caught.exception.before)
         self.assertEqual((folder / "after.fx").read_text(), caught.exception.after)
-        self.assertNotIn("fxpect", [line.split()[1] for line in caught.exception.script.splitlines()
-                                    if line.startswith(("import ", "from "))])
+        self.assertNotIn(
+            "fxpect",
+            [line.split()[1] for line in caught.exception.script.splitlines() if line.startswith(("import ", "from "))],
+        )
 
     def test_values_that_matter_are_spelled_out(self):
         """Where the failure needs the very values of a real tensor, the lines to paste hold them."""
@@ -425,7 +462,7 @@ def doubles_relu(gm):
     gm.recompile()
 
 
-PASS = '''
+PASS = """
 import torch
 
 
@@ -433,7 +470,7 @@ def doubles_relu(gm):
     for node in gm.graph.find_nodes(op="call_function", target=torch.relu):
         node.target, node.args = torch.mul, (node.args[0], 2)
     gm.recompile()
-'''
+"""
 
 
 class Verbs:

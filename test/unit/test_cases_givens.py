@@ -13,12 +13,16 @@ from fxpect.errors import FxpectError
 from fxpect.specs import View
 
 PLAIN = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=8))
-NESTED = st.recursive(PLAIN, lambda inner: st.one_of(st.lists(inner, max_size=3), st.tuples(inner, inner),
-                                                     st.dictionaries(st.text(max_size=3), inner, max_size=3)), max_leaves=6)
+NESTED = st.recursive(
+    PLAIN,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.tuples(inner, inner), st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
 
 
 class GivenTests(unittest.TestCase):
-
     @settings(deadline=None, derandomize=True, database=None, max_examples=100)
     @given(NESTED)
     def test_plain_values_come_back(self, value):
@@ -27,9 +31,19 @@ class GivenTests(unittest.TestCase):
 
     def test_specs_and_torchs_own_come_back(self):
         """Specs, aliases, dims, dtypes, layouts and memory formats come back, also inside tuples."""
-        values = [T(2, "B", 8, dtype="f16", layout="transposed", values="special", requires_grad=False, seed=3), T(),
-                  T("2*B", Dim("K", min=2, max=9)), Same(0), View(0, 1, 0),
-                  Dim("B"), torch.float16, torch.channels_last, torch.strided, complex(1, -2), T(0, dtype="b8")]
+        values = [
+            T(2, "B", 8, dtype="f16", layout="transposed", values="special", requires_grad=False, seed=3),
+            T(),
+            T("2*B", Dim("K", min=2, max=9)),
+            Same(0),
+            View(0, 1, 0),
+            Dim("B"),
+            torch.float16,
+            torch.channels_last,
+            torch.strided,
+            complex(1, -2),
+            T(0, dtype="b8"),
+        ]
         for value in [*values, tuple(values), {"x": values[0]}, [T(), T()]]:
             with self.subTest(value=value):
                 self.assertEqual(repr(read_value(value_text(value))), repr(value))

@@ -58,6 +58,7 @@ class GoldenCase(fxpect.PassTestCase):
 
 def case(**attributes):
     """Return a class with one test, as it is after some edit."""
+
     class Golden(GoldenCase):
         def test(self):
             """Two relus become one."""
@@ -78,8 +79,12 @@ class InStore(unittest.TestCase):
         os.chdir(folder.name)
         self.root = Path(folder.name) / "fixtures"
         self.root.mkdir()
-        environment = {"FXPECT_FIXTURES": str(self.root), "EXPECTTEST_ACCEPT": "", "CI": "",
-                       "FXPECT_RUN": f"run-{self.id().rpartition('.')[2]}"}
+        environment = {
+            "FXPECT_FIXTURES": str(self.root),
+            "EXPECTTEST_ACCEPT": "",
+            "CI": "",
+            "FXPECT_RUN": f"run-{self.id().rpartition('.')[2]}",
+        }
         patch = mock.patch.dict(os.environ, environment)
         patch.start()
         self.addCleanup(patch.stop)
@@ -102,7 +107,6 @@ class InStore(unittest.TestCase):
 
 
 class GoldenTests(InStore):
-
     def test_missing_is_a_failure_with_a_proposal(self):
         """golden=True without a stored case fails, proposes it with the test's docstring, and writes no fixture."""
         (message,) = self.run_test(case())
@@ -153,7 +157,7 @@ class GoldenTests(InStore):
 
         self.assertIn("PassDrift", message)
         self.assertIn("the graph after is not the stored one: ", message)
-        self.assertIn("+    clone: \"f32[3]\" = torch.clone(relu)", message)
+        self.assertIn('+    clone: "f32[3]" = torch.clone(relu)', message)
         self.assertNotIn("capture drift", message)
         self.assertEqual([entry.kind for entry in self.pending()], ["after changed"])
 
@@ -165,8 +169,9 @@ class GoldenTests(InStore):
 
         self.assertIn("CaptureDrift", message)
         self.assertIn("the capture no longer gives the stored graph before: ", message)
-        self.assertIn("on the stored graph before, the pass gives the stored graph after: only the capture changed",
-                      message)
+        self.assertIn(
+            "on the stored graph before, the pass gives the stored graph after: only the capture changed", message
+        )
         self.assertEqual([entry.kind for entry in self.pending()], ["before changed"])
         self.assertEqual(tally.take()["capture drift"], 1)
 
@@ -182,6 +187,7 @@ class GoldenTests(InStore):
 
     def test_pass_that_raises_on_the_stored_graph(self):
         """Where the capture drifted and the pass raises on the stored graph, that is the second answer."""
+
         def adds_alone(gm):
             if gm.graph.find_nodes(op="call_function", target=operator.add):
                 raise ValueError("no sums")
@@ -220,6 +226,7 @@ class GoldenTests(InStore):
 
     def test_failing_test_need_not_reach_every_case(self):
         """A test that fails or is skipped says nothing of the cases it never reached."""
+
         class Golden(GoldenCase):
             stop = None
 
@@ -236,11 +243,13 @@ class GoldenTests(InStore):
                 Golden.stop = stop
                 messages = self.run_test(Golden)
 
-                self.assertEqual([("mine" in message) for message in messages],
-                                 [] if isinstance(stop, unittest.SkipTest) else [True])
+                self.assertEqual(
+                    [("mine" in message) for message in messages], [] if isinstance(stop, unittest.SkipTest) else [True]
+                )
 
     def test_labels_tell_calls_apart(self):
         """Two calls on one graph need labels, under which each has its own case."""
+
         class Golden(GoldenCase):
             def test(self):
                 self.assertRewrites(folds, two_relus, T(3), golden=True, label="folded")
@@ -281,7 +290,9 @@ class GoldenTests(InStore):
         self.run_test(case())
         self.accept()
         (path,) = self.root.rglob("*.fx")
-        path.write_text(path.read_text().replace("why:", "why:", 1).replace("\n\n##", "\nmust: count torch.relu == 2\n\n##"))
+        path.write_text(
+            path.read_text().replace("why:", "why:", 1).replace("\n\n##", "\nmust: count torch.relu == 2\n\n##")
+        )
         (message,) = self.run_test(case())
 
         self.assertIn("must count torch.relu == 2: expected == 2 of torch.relu; got 1", message)
@@ -300,10 +311,12 @@ class GoldenTests(InStore):
 
     def test_dims_and_sizes(self):
         """A case with named dims holds its own input."""
+
         class Golden(GoldenCase):
             def test(self):
-                self.assertUnchanged(folds, two_relus, T("B", fxpect.Dim("K", min=2, max=9)), golden=True,
-                                     capture="make_fx")
+                self.assertUnchanged(
+                    folds, two_relus, T("B", fxpect.Dim("K", min=2, max=9)), golden=True, capture="make_fx"
+                )
 
         with mock.patch.dict(os.environ, EXPECTTEST_ACCEPT="1"):
             self.assertEqual(self.run_test(Golden), [])
@@ -312,6 +325,7 @@ class GoldenTests(InStore):
 
     def test_runs_twice_and_backwards(self):
         """The same tests in any order and number make the same proposals and the same fixture."""
+
         class Golden(GoldenCase):
             def test_one(self):
                 self.assertRewrites(folds, two_relus, T(3), golden=True)
@@ -362,6 +376,7 @@ class GraphTests(InStore):
 
     def test_exports(self):
         """assertExports compares the exported text with golden=True, and once it is stored."""
+
         class Golden(fxpect.ExportTestCase):
             slope = 1
 

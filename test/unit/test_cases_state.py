@@ -25,14 +25,20 @@ CHANGES = {
     "cpu autocast dtype": (lambda: torch.set_autocast_dtype("cpu", torch.float16), "became torch.float16"),
     "autocast depth": (torch.autocast_increment_nesting, "0 became 1"),
     "autocast cache": (lambda: torch.set_autocast_cache_enabled(False), "True became False"),
-    "fill of uninitialized memory": (lambda: setattr(torch.utils.deterministic, "fill_uninitialized_memory", False),
-                                     "True became False"),
+    "fill of uninitialized memory": (
+        lambda: setattr(torch.utils.deterministic, "fill_uninitialized_memory", False),
+        "True became False",
+    ),
     "function modes": (lambda: TorchFunctionMode().__enter__(), "TorchFunctionMode left on the stack"),
     "dispatch modes": (lambda: TorchDispatchMode().__enter__(), "TorchDispatchMode left on the stack"),
-    "torch._dynamo.config.suppress_errors": (lambda: setattr(torch._dynamo.config, "suppress_errors", True),
-                                             "False became True"),
+    "torch._dynamo.config.suppress_errors": (
+        lambda: setattr(torch._dynamo.config, "suppress_errors", True),
+        "False became True",
+    ),
     "torch._inductor.config.pre_grad_fusion_options": (
-        lambda: torch._inductor.config.pre_grad_fusion_options.update(split_cat_pass={}), "split_cat_pass"),
+        lambda: torch._inductor.config.pre_grad_fusion_options.update(split_cat_pass={}),
+        "split_cat_pass",
+    ),
 }
 
 
@@ -45,6 +51,7 @@ class StateTests(unittest.TestCase):
 
     def test_change_is_named_and_undone(self):
         """A change of one setting is one line with its name and both values, and is gone afterwards."""
+
         def change_and_restore(change):
             pin_configuration()
             snapshot = Snapshot()
@@ -61,6 +68,7 @@ class StateTests(unittest.TestCase):
 
     def test_nothing_changed(self):
         """Reading settings, random numbers and configuration is no change."""
+
         def use_and_restore():
             pin_configuration()
             snapshot = Snapshot()
@@ -77,6 +85,7 @@ class StateTests(unittest.TestCase):
 
     def test_list_changed_in_place(self):
         """An option that is a dict of its own since before the snapshot is compared by content."""
+
         def change_and_restore():
             torch._inductor.config.pre_grad_fusion_options = {"one": {}}
             snapshot = Snapshot()
@@ -91,6 +100,7 @@ class StateTests(unittest.TestCase):
 
     def test_pins_end_with_the_context(self):
         """What is pinned inside a context of its own is pinned there, and nowhere else."""
+
         def pinned():
             pin_configuration()
             return torch._dynamo.config.nested_graph_breaks, torch._inductor.config.fx_graph_cache
@@ -103,6 +113,7 @@ class StateTests(unittest.TestCase):
 
     def test_canonical_order_of_dynamo_is_off(self):
         """Where torch can reorder and rename the nodes of a graph, it does not."""
+
         def pinned():
             pin_configuration()
             return getattr(torch._dynamo.config, "canonicalize_output_graph_node_order", False)

@@ -179,7 +179,7 @@ class Checks:
         with accepting(allowed=not current().fresh) as accepts:
             if not accepts:
                 raise _inline_failure(wanted, text)
-            expecttest.assert_expected_inline("\n" + text, expected, skip=skip + 1)
+            expecttest.assert_expected_inline(text, expected, skip=skip + 1)
 
     def assertOps(self, graph: Any, ops: Mapping[Any, Any]) -> None:
         """Fail unless the graph holds these counts: ``{"torch.cat": 1, "aten.relu": ">=1"}``."""

@@ -47,7 +47,7 @@ def _run(arguments: list[str], module: Any) -> int:
         return USAGE
     finally:
         if accept:
-            os.environ.pop(ACCEPT_VARIABLE)
+            os.environ.pop(ACCEPT_VARIABLE, None)
             if old is not None:
                 os.environ[ACCEPT_VARIABLE] = old
 
