@@ -54,12 +54,21 @@ def does_nothing(graph):
 def exported(*shape):
     """Return the exported graph of a parameter plus an input, both of ``shape``, and the arguments it takes."""
     model, x = ParameterPlusInput(*shape), torch.randn(*shape)
-    return torch.export.export(model, (x,), strict=True).graph_module, (model.param, x)
+    return export(model, x), (model.param, x)
+
+
+def export(model, x):
+    """Return the graph of a strict export, without the shapes that tracing left under ``tensor_meta``."""
+    gm = torch.export.export(model, (x,), strict=True).graph_module
+    for node in gm.graph.nodes:
+        node.meta.pop("tensor_meta", None)
+    return gm
 
 
 def shapes_of(gm, key):
-    """Return the shape that every node has by ``meta[key]``."""
-    return {node.name: list(node.meta[key].shape) for node in gm.graph.nodes if node.op != "output"}
+    """Return the shape that every node has by ``meta[key]``, None for one without."""
+    nodes = [node for node in gm.graph.nodes if node.op != "output"]
+    return {node.name: list(node.meta[key].shape) if key in node.meta else None for node in nodes}
 
 
 def runtime_shapes(gm, args):
@@ -210,8 +219,8 @@ class ShapePropagationTests(fxpect.ExportTestCase):
     def test_writes_what_really_runs(self, rows, columns, wide):
         """Given one argument a placeholder, it writes the shapes of the metadata, which are those of a real run."""
         shape, model = (rows, columns) if wide else (columns,), ParameterPlusInput(rows, columns)
-        gm = torch.export.export(model, (torch.randn(*shape),), strict=True).graph_module
         args = (model.param, torch.randn(*shape))
+        gm = export(model, args[1])
 
         ShapeProp(gm).propagate(*args)
 

@@ -409,6 +409,32 @@ class PinnedTests(InScratch):
         counts = tally.take()
         self.assertEqual((counts["pinned"], counts["examples"]), (text.count("\n## "), 6))
 
+    def test_drawn_inputs(self):
+        """What inputs() draws is judged, printed and stored as specs, and comes back as the same tensors."""
+        drawn = []
+
+        class Explored(fxpect.PassTestCase):
+            capture = "symbolic"
+
+            @explore(fxpect.inputs(T(2, "B"), T(3, dtype="i64")), max_examples=8)
+            def test(self, arguments):
+                drawn.append(arguments)
+                self.assertRewrites(folds, lambda x, y: two_relus(x).sum() + y, *arguments)
+
+        with mock.patch.dict(os.environ, FXPECT_HARVEST="1", EXPECTTEST_ACCEPT="1"):
+            self.assertEqual(messages(outcome(Explored)), [])
+        (text,) = self.stored().values()
+        first = drawn[:]
+        drawn.clear()
+        with mock.patch.dict(os.environ, FXPECT_EXAMPLES="0"):
+            self.assertEqual(messages(outcome(Explored)), [])
+
+        self.assertIn("given=(inputs(f32[2, ", text)
+        (again,) = drawn
+        self.assertIn(repr(again), [repr(one) for one in first])
+        same = next(one for one in first if repr(one) == repr(again))
+        self.assertTrue(all(torch.equal(a, b) for a, b in zip(again, same, strict=True)))
+
     def test_harvest_is_a_proposal(self):
         """Without accepting, a harvest only proposes."""
         with mock.patch.dict(os.environ, FXPECT_HARVEST="2", FXPECT_EXAMPLES="20"):
@@ -511,7 +537,7 @@ class PinnedTests(InScratch):
         from fxpect.fixtures.format import format_document, parse_document
 
         document = parse_document(path.read_text())
-        text = 'def forward(self, x: "f32[3]"):\n    relu: "f32[3]" = torch.ops.aten.no_such_operator(x)\n    return relu\n'
+        text = 'def forward(self, x: "f32[3]"):\n    y: "f32[3]" = torch.ops.aten.no_such_operator(x)\n    return y\n'
         lost = Case.make(text, inputs="x=f32[3]", options="capture=symbolic", title="lost")
         cases = {case.key: case for case in (*document.cases, lost)}
         path.write_text(format_document(document.with_cases(cases)))

@@ -91,7 +91,7 @@ class Claim:
             return model
         return capture_model(
             model,
-            inputs,
+            current().as_specs(inputs),
             dict(options.kwargs or {}),
             capture=options.capture,
             dynamic=options.dynamic,

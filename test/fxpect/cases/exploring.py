@@ -19,7 +19,7 @@ import fxpect
 from fxpect.cases.base import raise_leaks
 from fxpect.cases.claims import attach, trial_of
 from fxpect.cases.drawing import reject, run_examples
-from fxpect.cases.givens import read_value, value_text
+from fxpect.cases.givens import is_drawn_inputs, read_value, value_text
 from fxpect.cases.goldens import Goldens, example_of, given_of
 from fxpect.cases.messages import Part, explain, together
 from fxpect.cases.phases import FRESH, PINNED, Discard, Phase, phase
@@ -32,7 +32,7 @@ from fxpect.report.counts import tally
 
 MAX_ALSO = 5
 _TYPES = re.compile(r': "[^"]*"')
-_MACHINERY = tuple(f"{Path(module.__file__).parent}{os.sep}" for module in (fxpect, hypothesis))
+_MACHINERY = tuple(f"{Path(str(module.__file__)).parent}{os.sep}" for module in (fxpect, hypothesis))
 
 
 class Exploration:
@@ -188,6 +188,7 @@ class Exploration:
         contextvars.copy_context().run(self._isolated, one, values)
 
     def _isolated(self, one: Phase, values: tuple[Any, ...]) -> None:
+        one.drawn = tuple(value for value in values if is_drawn_inputs(value))
         reset_dynamo()
         seed_everything(getattr(self.test, "seed", 0))
         snapshot = Snapshot()

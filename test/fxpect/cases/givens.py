@@ -8,9 +8,10 @@ import re
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 from fxpect.errors import FxpectError, SpecError
-from fxpect.specs import Dim, Same, TensorSpec, parse_spec, spec_of
+from fxpect.specs import Dim, Same, TensorSpec, parse_spec, realize, spec_of
 
 _NAMED = {"nan": math.nan, "inf": math.inf}
 _NO_DIMS = re.compile(r"(?<=[a-z0-9]\d)\[\]")  # f32[], which Python cannot parse
@@ -20,8 +21,8 @@ _TORCH = (torch.dtype, torch.memory_format, torch.layout)
 def value_text(value: Any) -> str:
     """Return a value as text that ``read_value`` reads back.
 
-    Specs, numbers, strings, None, torch's dtypes, layouts and memory formats, and lists, tuples and dicts of
-    them; a real tensor as its spec. Raises ``FxpectError`` for anything else.
+    Specs, numbers, strings, None, torch's dtypes, layouts and memory formats, what ``inputs`` draws, and lists,
+    tuples and dicts of them; a real tensor as its spec. Raises ``FxpectError`` for anything else.
     """
     if isinstance(value, (TensorSpec, Same, Dim)):
         return repr(value)
@@ -29,6 +30,8 @@ def value_text(value: Any) -> str:
         return repr(spec_of(value))
     if isinstance(value, _TORCH) or value is None or isinstance(value, (bool, str)) or type(value) in (int, float):
         return repr(value)
+    if is_drawn_inputs(value):
+        return f"inputs({', '.join(map(value_text, value.specs))})"
     if type(value) is tuple:
         inner = ", ".join(map(value_text, value))
         return f"({inner},)" if len(value) == 1 else f"({inner})"
@@ -70,7 +73,26 @@ def _read(node: ast.expr) -> Any:
         return found if isinstance(found, _TORCH) else _unknown(node)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "complex":
         return complex(*map(_read, node.args))
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "inputs"
+        and not node.keywords
+    ):
+        return _drawn_inputs(tuple(map(_read, node.args)))
     return parse_spec(ast.unparse(node))
+
+
+def is_drawn_inputs(value: Any) -> bool:
+    """Say whether a value is what the strategy ``inputs`` draws: tensors with the specs that make them again."""
+    return isinstance(value, tuple) and hasattr(value, "specs")
+
+
+def _drawn_inputs(specs: tuple[Any, ...]) -> Any:
+    from fxpect.strategies.inputs import DrawnInputs
+
+    leaves, tree = pytree.tree_flatten(specs)
+    return DrawnInputs(pytree.tree_unflatten(realize(leaves, {}), tree), specs)
 
 
 def _unknown(node: ast.expr) -> Any:

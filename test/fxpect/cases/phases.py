@@ -16,19 +16,27 @@ class Phase:
     """What a verb must know of the exploration around it, and what it leaves there.
 
     ``given`` is the text of what was drawn, where that is no example (``givens.py``), ``of`` the key of the
-    example otherwise. ``compared`` holds the keys of the stored cases that verbs compared; ``judged`` and
-    ``discarded`` count verbs of the phase; ``fired`` counts those whose pass changed the graph; ``held``
-    collects the cases that fresh examples came to.
+    example otherwise, ``drawn`` what ``inputs`` gave. ``compared`` holds the keys of the stored cases that
+    verbs compared; ``judged`` and ``discarded`` count verbs of the phase; ``fired`` counts those whose pass
+    changed the graph; ``held`` collects the cases that fresh examples came to.
     """
 
     name: str = PLAIN
     given: str = ""
     of: str = ""
+    drawn: tuple[Any, ...] = ()
     compared: set[str] = dataclasses.field(default_factory=set)
     judged: int = 0
     fired: int = 0
     discarded: dict[str, int] = dataclasses.field(default_factory=dict)
     held: list[Any] | None = None
+
+    def as_specs(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the specs of inputs that were drawn whole, so that they can be written down; else the inputs."""
+        for one in self.drawn:
+            if len(one) == len(inputs) and all(given is value for given, value in zip(inputs, one, strict=True)):
+                return tuple(one.specs)
+        return inputs
 
     @property
     def fresh(self) -> bool:
