@@ -344,7 +344,8 @@ class IdentityTests(fxpect.PassTestCase):
         """Whatever the chain, no identity is left and every linear is."""
         identities, linears = kinds.count("identity"), kinds.count("linear")
         make = {"identity": torch.nn.Identity, "linear": functools.partial(torch.nn.Linear, size, size)}
-        verb = self.assertRewrites if identities else self.assertUnchanged
+        # Without an identity torch before 2.12 rebuilds the graph all the same, and drops its metadata.
+        verb = self.assertRewrites if identities else self.assertPreserves
         ops = {torch.nn.Identity: (identities, 0), torch.nn.Linear: (linears, linears)}
 
         verb(pre_grad.remove_identity, torch.nn.Sequential(*(make[kind]() for kind in kinds)), T(2, size), ops=ops)
