@@ -7,6 +7,7 @@ import sys
 import tempfile
 import types
 import unittest
+import warnings
 from pathlib import Path
 from unittest import mock
 
@@ -144,6 +145,39 @@ class FreshTests(InScratch):
                 self.assertPreserves(folds, example)
 
         self.assertEqual(messages(outcome(Explored)), [])
+
+    def test_pass_that_never_fires(self):
+        """A property whose pass rewrote none of its examples is warned of; one whose pass did is not."""
+
+        def does_nothing(gm):
+            pass
+
+        class Explored(fxpect.PassTestCase):
+            pass_ = staticmethod(does_nothing)
+
+            @explore(NEAR, max_examples=15)
+            def test(self, example):
+                self.assertPreserves(self.pass_, example)
+
+        with self.assertWarnsRegex(UserWarning, "Explored.test: the pass rewrote none of 1[0-9] examples"):
+            outcome(Explored)
+        Explored.pass_ = staticmethod(folds)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            self.assertEqual(messages(outcome(Explored)), [])
+
+    def test_strategy_that_leaves_the_capture_open(self):
+        """A strategy that asks for the capture of the class is given it."""
+        asked = []
+
+        class Explored(fxpect.PreGradPassTestCase):
+            @explore(any_capture(asked), max_examples=1)
+            def test(self, example):
+                pass
+
+        outcome(Explored)
+
+        self.assertEqual(asked, ["dynamo"])
 
     def test_same_examples_in_any_order(self):
         """The same test sees the same examples again, after other tests, and whatever modules are loaded."""
@@ -556,6 +590,18 @@ class PinnedTests(InScratch):
                 outcome(self.owner(pass_))
 
         self.assertEqual(self.stored(), before)
+
+
+def any_capture(asked):
+    """Return a strategy that leaves the capture to the class of the test."""
+    strategy = st.just(0)
+
+    def for_capture(capture):
+        asked.append(capture)
+        return strategy
+
+    strategy.for_capture = for_capture
+    return strategy
 
 
 def doubled(x):

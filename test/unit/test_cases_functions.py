@@ -218,6 +218,25 @@ class VerbTests(InScratch):
 
         self.assertIn(caught.exception.oracle, ("generality", "metadata"))
 
+    def test_many_inputs(self):
+        """With seeds=K one rewrite is run on K inputs; the seed that fails is in the lines to paste."""
+
+        def clips(gm):
+            for node in gm.graph.find_nodes(op="call_function", target=torch.relu):
+                node.target, node.args = torch.clamp, (node.args[0], 0.0, 2.0)
+            gm.recompile()
+
+        specs = (T(1),)
+        seed = next(seed for seed in range(99) if float(T(1).example(seed=1000 * seed)) > 2.0)
+
+        assert_rewrites(clips, one_relu, *specs, seeds=seed, **TRACED)
+        with self.assertRaises(CheckFailure) as caught:
+            assert_rewrites(clips, one_relu, *specs, seeds=seed + 1, **TRACED)
+        self.assertEqual(caught.exception.oracle, "numerics")
+        self.assertIn(f', capture="symbolic", seed={seed})', str(caught.exception))
+        with self.assertRaisesRegex(FxpectError, "expected seeds="):
+            assert_preserves(clips, one_relu, T(1), seeds=0, **TRACED)
+
     def test_second_run(self):
         """A pass with work left on its own result fails, unless a reason excuses it."""
 

@@ -15,7 +15,11 @@ from fxpect.cases.phases import Discard, Phase, current
 from fxpect.errors import CheckFailure, FxpectError, InputDrift, NoRewrite, UnexpectedRewrite
 from fxpect.examples import Example
 from fxpect.execution import Pass, as_pass
+from fxpect.oracles.effects import find_effects
+from fxpect.oracles.evidence import ERROR, severity_of
 from fxpect.oracles.judge import ALWAYS, OFF, Result, judge
+from fxpect.oracles.numerics import find_numerics
+from fxpect.oracles.structure import find_disagreement
 from fxpect.specs import Dim, TensorSpec
 from fxpect.text.printer import graph_text
 
@@ -31,7 +35,8 @@ class Options:
     ``kwargs`` are keyword inputs of the model. ``oracles`` names those to ask instead of all, ``severity``
     weighs causes ("error", "note", "off"); both as ``fxpect.judge`` takes them. ``idempotent`` is True, or
     the reason why a second run may change the graph again. ``order="program"`` makes the order of the nodes
-    part of the text, for scheduling passes. ``frozen`` captures parameters as constants.
+    part of the text, for scheduling passes. ``frozen`` captures parameters as constants. ``seeds`` is for
+    how many inputs, from ``seed`` on, the graph that was captured and rewritten once is run.
     """
 
     grads: bool | None = None
@@ -44,18 +49,29 @@ class Options:
     order: str = "canonical"
     frozen: bool = False
     seed: int = 0
+    seeds: int = 1
     device: Any = None
 
     def __post_init__(self) -> None:
+        if self.oracles is not None:
+            object.__setattr__(self, "oracles", tuple(self.oracles))
         if self.capture not in CAPTURES:
             raise FxpectError(f"expected capture= one of {', '.join(CAPTURES)}; got {self.capture!r}")
         if self.order not in ("canonical", "program"):
             raise FxpectError(f'expected order="canonical" or "program"; got {self.order!r}')
+        if isinstance(self.seeds, bool) or not isinstance(self.seeds, int) or self.seeds < 1:
+            raise FxpectError(f"expected seeds= to be a number of 1 or more; got {self.seeds!r}")
         if self.idempotent is not True and not (isinstance(self.idempotent, str) and self.idempotent.strip()):
             raise FxpectError(
                 "expected idempotent=True, or the reason why a second run may change the graph again; "
                 f"got {self.idempotent!r}"
             )
+
+    def spelled(self) -> str:
+        """Return the options that a call has to repeat, as Python; "" where all are the usual ones."""
+        names = ("grads", "dynamic", "oracles", "severity", "idempotent", "order", "seed")
+        usual = {field.name: field.default for field in dataclasses.fields(self)}
+        return "".join(f", {name}={getattr(self, name)!r}" for name in names if getattr(self, name) != usual[name])
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Options:
@@ -117,7 +133,30 @@ class Claim:
         )
         trial = Trial(self, example, result, list(result.failures))
         if result.discarded is None and result.execution is not None:
+            if options.seeds > 1 and not trial.failures:
+                trial = self._at_other_seeds(trial)
             trial.failures += trial.own_failures()
+        return trial
+
+    def _at_other_seeds(self, trial: Trial) -> Trial:
+        """Run the same two graphs on more inputs; returns the trial of the first seed that fails, else this one."""
+        evidence, options = trial.result.evidence, self.options
+        if evidence is None:  # nothing changed, so nothing was run
+            return trial
+        excused = [cause for cause, weight in self._severity().items() if weight != ERROR]
+        for seed in range(options.seed + 1, options.seed + options.seeds):
+            there = evidence.at(trial.example.realize(seed=seed, device=options.device))
+            if there.expected.error is not None:
+                continue
+            found = [
+                failure
+                for find in (find_disagreement, find_numerics, find_effects)
+                for failure in find(there)
+                if severity_of(failure) == ERROR and not any(str(failure.cause).startswith(c) for c in excused)
+            ]
+            if found:
+                claim = dataclasses.replace(self, options=dataclasses.replace(options, seed=seed, seeds=1))
+                return Trial(claim, trial.example, trial.result, found)
         return trial
 
     def _oracles(self, example: Example) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import unittest
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,7 @@ from fxpect.fixtures.case import Case
 from fxpect.report.counts import tally
 
 MAX_ALSO = 5
+LEAST_FIRING = 10  # of so many examples a pass that is looked at in earnest rewrites at least one
 _TYPES = re.compile(r': "[^"]*"')
 _MACHINERY = tuple(f"{Path(str(module.__file__)).parent}{os.sep}" for module in (fxpect, hypothesis))
 
@@ -47,7 +49,8 @@ class Exploration:
         max_examples: int,
         seed: int,
     ):
-        self.body, self.test, self.name, self.strategies = body, test, name, strategies
+        self.body, self.test, self.name = body, test, name
+        self.strategies = tuple(_for_class(strategy, test) for strategy in strategies)
         self.max_examples = number(EXAMPLES_VARIABLE, max_examples)
         self.seed = number(SEED_VARIABLE, seed)
         self.harvest = number(HARVEST_VARIABLE, 0)
@@ -137,6 +140,7 @@ class Exploration:
                 tally.add("discarded", count, detail=why[:120])
         if self.total.discarded and not self.total.judged:
             raise self._nothing_judged()
+        self._warn_of_silence()
         self._propose()
 
     def _attempt(self, values: tuple[Any, ...]) -> None:
@@ -167,6 +171,7 @@ class Exploration:
     def _count(self, one: Phase) -> None:
         self.total.judged += max(one.judged, 1)
         self.total.fired += one.fired
+        self.total.open += one.open
 
     def _of_target(self, failure: CheckFailure) -> CheckFailure | None:
         """Return the failure that has the cause which is being made small, None where there is none."""
@@ -246,6 +251,15 @@ class Exploration:
             cause="explore: nothing judged",
         )
 
+    def _warn_of_silence(self) -> None:
+        """Warn of a property that no example put to the test: the pass rewrote none of them."""
+        if self.total.open >= LEAST_FIRING and not self.total.fired:
+            warnings.warn(
+                f"{self.name}: the pass rewrote none of {self.total.open} examples, so that they say little; "
+                "is their capture= the graph that the pass is made for?",
+                stacklevel=5,
+            )
+
     def _own_seed(self) -> int:
         return int.from_bytes(hashlib.sha256(f"{self.name} {self.seed}".encode()).digest()[:8], "big")
 
@@ -267,6 +281,13 @@ class Exploration:
                 known.update(map(_shape, group))
                 stored.update(case.key for case in group)
                 left -= 1
+
+
+def _for_class(strategy: Any, test: unittest.TestCase | None) -> Any:
+    """Return the strategy on the graphs of the test's class, where it leaves the capture to the class."""
+    choose = getattr(strategy, "for_capture", None)
+    capture = getattr(test, "capture", None)
+    return choose(capture) if choose is not None and capture else strategy
 
 
 def _groups(cases: tuple[Case, ...]) -> list[tuple[str, list[Case]]]:

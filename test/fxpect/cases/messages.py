@@ -89,7 +89,7 @@ def _pasted(trial: Trial, failure: CheckFailure) -> list[str]:
     """Return the lines to paste; they were tried, and fail as this did."""
     name = display_name(trial.claim.pass_.name)
     method = METHODS[trial.claim.verb]
-    extra = f", ops={_ops(trial)}" if trial.claim.wishes else ""
+    extra = (f", ops={_ops(trial)}" if trial.claim.wishes else "") + trial.claim.options.spelled()
     for make in (
         lambda: reread(trial.example),
         lambda: reread(with_values(trial.example, trial.claim.options.seed)),

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from fxpect.capture import capture as capture_model
 from fxpect.errors import SpecError
 from fxpect.examples import Example
 from fxpect.specs import TensorSpec, spec_of
@@ -34,11 +35,8 @@ def with_values(example: Example, seed: int) -> Example:
 
 
 def reread(example: Example) -> Example:
-    """Return the example that its text and specs describe, as a test that pastes them would make it."""
-    example = example.portable()
-    return Example.from_text(
-        graph_text(example.graph_module), *example.inputs, capture=example.capture, sizes=dict(example.sizes)
-    )
+    """Return the example that a test makes when it is given the text and the specs."""
+    return capture_model(graph_text(example.graph_module), example.portable().inputs, capture=example.capture)
 
 
 def paste(method: str, pass_name: str, example: Example, extra: str = "") -> str:

@@ -18,7 +18,8 @@ class Phase:
     ``given`` is the text of what was drawn, where that is no example (``givens.py``), ``of`` the key of the
     example otherwise, ``drawn`` what ``inputs`` gave. ``compared`` holds the keys of the stored cases that
     verbs compared; ``judged`` and ``discarded`` count verbs of the phase; ``fired`` counts those whose pass
-    changed the graph; ``held`` collects the cases that fresh examples came to.
+    changed the graph, ``open`` those that leave it open whether it does; ``held`` collects the cases that
+    fresh examples came to.
     """
 
     name: str = PLAIN
@@ -28,6 +29,7 @@ class Phase:
     compared: set[str] = dataclasses.field(default_factory=set)
     judged: int = 0
     fired: int = 0
+    open: int = 0
     discarded: dict[str, int] = dataclasses.field(default_factory=dict)
     held: list[Any] | None = None
 
