@@ -374,6 +374,19 @@ class FreshTests(InScratch):
         self.assertEqual(list(inspect.signature(test_numbers).parameters), [])
         self.assertFalse(hasattr(test_numbers, "__wrapped__"))
 
+    def test_arguments_of_the_runner(self):
+        """What a runner gives by position or name stands beside what is drawn."""
+        seen = []
+
+        @explore(INTEGERS, INTEGERS, max_examples=3)
+        def test_both(folder, mode, one, two):
+            seen.append((folder, mode, one > 0, two > 0))
+
+        test_both("here", mode=3)
+
+        self.assertEqual(set(seen), {("here", 3, True, True)})
+        self.assertEqual(list(inspect.signature(test_both).parameters), ["folder", "mode"])
+
     def test_refused(self):
         """What is no strategy, no number of examples, or a test without the arguments is refused at once."""
 

@@ -29,7 +29,7 @@ def explore(*strategies: Any, max_examples: int = DEFAULT_EXAMPLES, seed: int = 
     _check(strategies, max_examples)
 
     def decorate(function: Callable) -> Callable:
-        own = _own_parameters(function, len(strategies))
+        own, drawn = _parameters(function, len(strategies))
 
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> None:
@@ -38,7 +38,11 @@ def explore(*strategies: Any, max_examples: int = DEFAULT_EXAMPLES, seed: int = 
             test = args[0] if args and isinstance(args[0], unittest.TestCase) else None
             owner = f"{type(test).__qualname__}." if test is not None else ""
             name = owner.rpartition("<locals>.")[2] + function.__name__
-            Exploration(functools.partial(function, *args, **kwargs), test, name, strategies, max_examples, seed).run()
+
+            def body(*values: Any) -> None:
+                function(*args, **kwargs, **dict(zip(drawn, values, strict=True)))
+
+            Exploration(body, test, name, strategies, max_examples, seed).run()
 
         # A runner must not take the drawn arguments for fixtures of its own.
         del wrapper.__wrapped__
@@ -61,8 +65,8 @@ def _check(strategies: tuple[Any, ...], max_examples: int) -> None:
         raise FxpectError(f"expected max_examples to be a whole number; got {max_examples!r}")
 
 
-def _own_parameters(function: Callable, drawn: int) -> list[inspect.Parameter]:
-    """Return the parameters that a runner fills, without the last ones, which are drawn."""
+def _parameters(function: Callable, drawn: int) -> tuple[list[inspect.Parameter], list[str]]:
+    """Return the parameters that a runner fills, and the names of the last ones, which are drawn."""
     parameters = list(inspect.signature(function).parameters.values())
     plain = all(parameter.kind is parameter.POSITIONAL_OR_KEYWORD for parameter in parameters)
     method = bool(parameters) and parameters[0].name == "self"
@@ -72,4 +76,5 @@ def _own_parameters(function: Callable, drawn: int) -> list[inspect.Parameter]:
             f"argument{'s' if drawn != 1 else ''}, one for each strategy; got "
             f"{function.__name__}{inspect.signature(function)}"
         )
-    return parameters[: len(parameters) - drawn]
+    split = len(parameters) - drawn
+    return parameters[:split], [parameter.name for parameter in parameters[split:]]
