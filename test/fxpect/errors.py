@@ -53,7 +53,10 @@ class CheckFailure(AssertionError):
 
     ``before`` and ``after`` are canonical graph texts; ``cause`` is a short stable label under which
     equal findings are counted once; ``script`` is a stand-alone program that exits 1 while it fails.
+    ``severity`` is "error", or "note" for a matter of hygiene.
     """
+
+    severity: str = "error"
 
     def __init__(self, oracle: str, message: str, *, pass_name: str | None = None, node: str | None = None,
                  before: str | None = None, after: str | None = None, script: str | None = None,

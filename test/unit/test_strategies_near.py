@@ -211,11 +211,11 @@ class NearTests(unittest.TestCase):
             self.assertEqual(captured.call_count, 1)
 
     def test_functional_captures_stay_functional(self):
-        """Of two edits of an ATen graph the only write is a copy_ into an input that no later call reads."""
+        """An edit of an ATen graph puts no write in its middle: the only one is a copy_ into an input, at the end."""
         text = ("def forward(self, x, y):\n    add = torch.ops.aten.add.Tensor(x, y)\n    "
                 "relu = torch.ops.aten.relu.default(add)\n    return (relu,)\n")
         self.assertIn("aten", FUNCTIONAL_CAPTURES)
-        for example in drawn(near(text, *SPECS, capture="aten")):
+        for example in drawn(near(text, *SPECS, capture="aten", max_edits=1)):
             nodes = list(example.graph_module.graph.nodes)
             written = [n for n in nodes if n.op == "call_function" and has_effect(n)
                        and n.target._schema.is_mutable]
@@ -224,8 +224,7 @@ class NearTests(unittest.TestCase):
                     self.assertIs(node.target, torch.ops.aten.copy_.default)
                     self.assertEqual(node.args[0].op, "placeholder")
                     following = nodes[nodes.index(node) + 1:]
-                    readers = [n for n in following if n.op != "output" and node.args[0] in n.all_input_nodes]
-                    self.assertEqual([n for n in readers if n.target is not node.target], [], example.text)
+                    self.assertEqual([n for n in following if n.op != "output"], [], example.text)
 
     def test_draws_round_trip(self):
         """A few draws of two edits are read back from their text as they are."""

@@ -85,7 +85,7 @@ def catalogued(entry: CataloguedPass) -> Any:
 
 def judge_options(entry: CataloguedPass) -> dict[str, Any]:
     """Return what the stage of a catalogued pass forgives, as options of ``judge``."""
-    return {"off": entry.off} if entry.off else {}
+    return {"severity": entry.severity} if entry.off else {}
 
 
 def import_object(path: str) -> Any:
