@@ -188,7 +188,8 @@ def _digests(module: GraphModule) -> dict[Node, int]:
     known: dict[Node, int] = {}
     for place, node in enumerate(module.graph.nodes):
         unique = place if node.op == "placeholder" or is_effect(node) else None
-        key = (node.op, str(node.target), repr(torch.fx.node.map_arg((node.args, dict(node.kwargs)), known.__getitem__)),
+        key = (node.op, str(node.target), repr(torch.fx.node.map_arg((node.args, dict(node.kwargs)),
+                                                                     known.__getitem__)),
                unique)
         known[node] = numbers.setdefault(key, len(numbers))
     return known

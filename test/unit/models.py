@@ -280,7 +280,8 @@ class Layouts(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Any:
         last = x.to(memory_format=torch.channels_last)
-        return x.transpose(1, 2), x[:, :, ::2], x.mean(0).expand(3, 4, 6, 5), last, torch.as_strided(x, (2, 3), (1, 2), 4)
+        return x.transpose(1, 2), x[:, :, ::2], x.mean(0).expand(3, 4, 6, 5), last, torch.as_strided(x, (2, 3), (1, 2),
+                                                                                                     4)
 
 
 class Repeated(nn.Module):
@@ -370,7 +371,7 @@ def build(name: str) -> tuple[nn.Module, tuple]:
 
 @dataclass(frozen=True)
 class Captured:
-    """A capture: what is printed (for export the ExportedProgram), its module, and one flat argument per placeholder."""
+    """A capture: what is printed (for export the program), its module, and one flat argument per placeholder."""
 
     graph: Any
     module: torch.fx.GraphModule

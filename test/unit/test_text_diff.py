@@ -67,14 +67,17 @@ class WordTests(unittest.TestCase):
 
     def test_added_call(self):
         """An added call is named with what it follows, and whose users now read it."""
-        lines = self.check(self.edit(("    sub:", '    clone: "f32[2, 10]" = torch.clone(relu)\n    sub:'), ("sub(relu", "sub(clone")),
+        lines = self.check(self.edit(("    sub:", '    clone: "f32[2, 10]" = torch.clone(relu)\n    sub:'),
+                                     ("sub(relu", "sub(clone")),
                            "+1 clone after relu; 1 user of relu rewired")
-        self.assertEqual(lines, ['-    sub: "f32[2, 10]" = torch.sub(relu, cat)', '+    clone: "f32[2, 10]" = torch.clone(relu)',
+        self.assertEqual(lines, ['-    sub: "f32[2, 10]" = torch.sub(relu, cat)',
+                                 '+    clone: "f32[2, 10]" = torch.clone(relu)',
                                  '+    sub: "f32[2, 10]" = torch.sub(clone, cat)'])
 
     def test_removed_call(self):
         """A removed call is counted, and its users."""
-        self.check(self.edit(('    relu: "f32[2, 10]" = cat.relu()\n', ""), ("relu", "cat")), "-1 relu; 2 users of relu rewired")
+        self.check(self.edit(('    relu: "f32[2, 10]" = cat.relu()\n', ""), ("relu", "cat")),
+                   "-1 relu; 2 users of relu rewired")
 
     def test_replaced_call(self):
         """A call in the place of another is said to have become it."""
@@ -100,14 +103,17 @@ class WordTests(unittest.TestCase):
     def test_inputs(self):
         """Inputs that came, went, or changed places show."""
         self.check(self.edit(('"f32[2, 2]")', '"f32[2, 2]", z)')), "inputs: +z")
-        self.check(self.edit(('x: "f32[2, 8]", y: "f32[2, 2]"', 'y: "f32[2, 2]", x: "f32[2, 8]"')), "inputs in another order")
+        self.check(self.edit(('x: "f32[2, 8]", y: "f32[2, 2]"', 'y: "f32[2, 2]", x: "f32[2, 8]"')),
+                   "inputs in another order")
 
     def test_declarations_and_nested_graphs(self):
         """Attributes, ranges, the signature, and the graphs inside are compared too."""
-        nested = BEFORE.replace("    cat:", '    def body(self, a):\n        sin = a.sin()\n        return sin\n    body = self.body\n    cat:')
+        nested = BEFORE.replace("    cat:", '    def body(self, a):\n        sin = a.sin()\n        return sin\n    '
+                                            'body = self.body\n    cat:')
         self.check(nested.replace("a.sin()", "a.cos()"), "in body: sin became cos", before=nested)
         self.check(nested, "+1 body; +graph body")
-        self.check(BEFORE.replace("    cat:", '    self.w: "f32[2]"\n    cat:', 1), 'declared otherwise: +self.w: "f32[2]"')
+        self.check(BEFORE.replace("    cat:", '    self.w: "f32[2]"\n    cat:', 1),
+                   'declared otherwise: +self.w: "f32[2]"')
         self.check('@parameter("x", "w")\n' + BEFORE, 'declared otherwise: +@parameter("x", "w")')
 
     def test_long_summaries_and_diffs_are_cut(self):
@@ -128,7 +134,8 @@ class MatchingTests(unittest.TestCase):
         """A difference in the middle, everywhere, or of another graph altogether is found in time."""
         before = chain(5000)
         middle = before[:2500] + [before[2500].replace("torch.", "torch.neg_")] + before[2501:]
-        for after in (middle, [line.replace("torch.", "jax.") for line in before], chain(5000, 1), before[:2000] + before[-1:]):
+        for after in (middle, [line.replace("torch.", "jax.") for line in before], chain(5000, 1),
+                      before[:2000] + before[-1:]):
             start = time.process_time()
             found = graph_diff("\n".join(before), "\n".join(after))
             self.assertLess(time.process_time() - start, 2.0)
@@ -139,8 +146,9 @@ class MatchingTests(unittest.TestCase):
 
     def test_edits_far_apart_are_told_apart(self):
         """Two insertions in a graph of equal layers show as two lines, whatever lies between is matched."""
-        lines = ["def f(self, x):"] + [f"    add{'_' * (n > 0)}{n or ''} = torch.add({'x' if not n else 'add' + '_' * (n > 1) + str(n - 1 or '')}, 1)"
-                                       for n in range(60)] + ["    return add_59"]
+        names = ["x", "add", *[f"add_{number}" for number in range(1, 60)]]
+        lines = ["def f(self, x):", *[f"    {name} = torch.add({source}, 1)" for source, name in zip(names, names[1:])],
+                 "    return add_59"]
         after = list(lines)
         for place in (15, 45):
             name = lines[place].split(" = ")[0].strip()
@@ -154,7 +162,8 @@ class MatchingTests(unittest.TestCase):
     def test_no_torch_is_needed(self):
         """Comparing texts does not import torch."""
         after = BEFORE.replace("relu()", "gelu()")
-        script = (f"import sys\nfrom fxpect.text.diff import graph_diff\nprint(graph_diff({BEFORE!r}, {after!r}).summary)\n"
+        script = (f"import sys\nfrom fxpect.text.diff import graph_diff\nprint(graph_diff({BEFORE!r}, "
+                  f"{after!r}).summary)\n"
                   "assert 'torch' not in sys.modules")
         shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True,
                                env={"PYTHONPATH": ":".join(sys.path)}).stdout

@@ -149,11 +149,11 @@ class ReadingTests(unittest.TestCase):
 
     def test_constants_are_read_back_exactly(self):
         """Every kind of constant keeps its type and its bits."""
-        constants = [1, -1, True, False, None, 0.0, -0.0, 1.5, -2.5e-30, math.inf, -math.inf, math.nan, "text'\"\n", b"\x00b",
-                     complex(0.0, -0.0), complex(math.nan, math.inf), ..., torch.float32, torch.bool, torch.quint8,
-                     torch.device("cpu"), torch.device("cuda", 1), torch.channels_last, torch.strided, torch.sparse_coo,
-                     torch.per_tensor_affine, slice(None), slice(1, None, -2), range(1, 5, 2), (), (1,), [1, [2, (3,)]], [],
-                     {"a": 1, 2: [None]}, torch.ops.aten.add.Tensor]
+        constants = [1, -1, True, False, None, 0.0, -0.0, 1.5, -2.5e-30, math.inf, -math.inf, math.nan, "text'\"\n",
+                     b"\x00b", complex(0.0, -0.0), complex(math.nan, math.inf), ..., torch.float32, torch.bool,
+                     torch.quint8, torch.device("cpu"), torch.device("cuda", 1), torch.channels_last, torch.strided,
+                     torch.sparse_coo, torch.per_tensor_affine, slice(None), slice(1, None, -2), range(1, 5, 2), (),
+                     (1,), [1, [2, (3,)]], [], {"a": 1, 2: [None]}, torch.ops.aten.add.Tensor]
         graph = Graph()
         x = graph.placeholder("x")
         for constant in constants:
@@ -210,34 +210,38 @@ class RefusalTests(unittest.TestCase):
     def test_forbidden_callables(self):
         """A callable that is no operator is refused with its name and line, called or passed on."""
         for name in ("os.system", "torch.load", "torch.save", "torch.compile", "torch.hub.load", "torch.jit.load",
-                     "torch.ops.load_library", "torch.ops.import_module", "torch.classes.load_library", "eval", "exec", "open",
-                     "__import__", "operator.attrgetter", "operator.methodcaller", "operator.itemgetter", "operator.call",
-                     "torch.ops.aten.from_file.default", "torch.from_file", "torch.ops.debugprims.load_tensor.default",
-                     "torch.ops.aten.add.__init__", "torch.ops.aten.__class__", "torch.ops.__class__.x.y",
-                     "torch.Tensor.__reduce_ex__", "torch.Tensor.__class__", "torch.Tensor.apply_", "torch._C._jit_get_schemas",
+                     "torch.ops.load_library", "torch.ops.import_module", "torch.classes.load_library", "eval", "exec",
+                     "open", "__import__", "operator.attrgetter", "operator.methodcaller", "operator.itemgetter",
+                     "operator.call", "torch.ops.aten.from_file.default", "torch.from_file",
+                     "torch.ops.debugprims.load_tensor.default", "torch.ops.aten.add.__init__",
+                     "torch.ops.aten.__class__", "torch.ops.__class__.x.y", "torch.Tensor.__reduce_ex__",
+                     "torch.Tensor.__class__", "torch.Tensor.apply_", "torch._C._jit_get_schemas",
                      "torch.nn.functional.__builtins__", "torch.overrides.os.system", "torch.utils.cpp_extension.load",
-                     "math.__loader__", "torch.autograd.Function", "torch.nn.Linear", "builtins.eval", "torch.set_num_threads",
-                     "torch.functional.__loader__.load_module", "torch.serialization.load", "torch.vmap", "torch.export.load"):
+                     "math.__loader__", "torch.autograd.Function", "torch.nn.Linear", "builtins.eval",
+                     "torch.set_num_threads", "torch.functional.__loader__.load_module", "torch.serialization.load",
+                     "torch.vmap", "torch.export.load"):
             for call in (f"{name}('x')", f"torch.add(a, {name})"):
                 with self.subTest(call=call):
                     self.refuse(one_call(call), rf"line 2: .*{name.split('.')[-1]}", GraphTextError)
         self.refuse(one_call("os.system('true')"), "expected an operator; got os.system", UnknownTargetError)
 
     def test_forbidden_methods_and_attributes(self):
-        """Methods that run code or touch files, dunder names and attributes of self that were not declared are refused."""
-        for call in ("a.__reduce_ex__(2)", "a.__class__()", "a.apply_(b)", "a.register_hook(b)", "a.numpy()", "a.tofile('x')",
-                     "a.storage()", "a.__init_subclass__()", "getattr(a, '__class__')", "getattr(a, b)", "getattr(a)",
-                     "self.forward(a)", "self.__class__(a)", "self.graph", "a.shape.__class__()", "(lambda: a)()",
-                     "a.relu().relu()", "[a for _ in b]", "f'{a}'", "a if a else b", "a + b", "not a", "a[0]", "torch.add(*a)",
-                     "torch.add(a, **b)", "(y := a)", "torch.add(a, (yield))"):
+        """Methods that run code or touch files, dunder names, undeclared attributes and other syntax are refused."""
+        for call in ("a.__reduce_ex__(2)", "a.__class__()", "a.apply_(b)", "a.register_hook(b)", "a.numpy()",
+                     "a.tofile('x')", "a.storage()", "a.__init_subclass__()", "getattr(a, '__class__')",
+                     "getattr(a, b)", "getattr(a)", "self.forward(a)", "self.__class__(a)", "self.graph",
+                     "a.shape.__class__()", "(lambda: a)()", "a.relu().relu()", "[a for _ in b]", "f'{a}'",
+                     "a if a else b", "a + b", "not a", "a[0]", "torch.add(*a)", "torch.add(a, **b)", "(y := a)",
+                     "torch.add(a, (yield))"):
             with self.subTest(call=call):
                 self.refuse(one_call(call), "line 2|line 1|Python")
 
     def test_forbidden_declarations(self):
         """Declarations that would replace what a module needs, or build anything but a torch.nn module, are refused."""
-        for line in ("self.forward = 3", "self._parameters = 3", "self.__class__ = 3", "self.training = 3", "self.graph = 3",
-                     "self.m = torch.nn.Sequential()", "self.m = torch.nn.Module()", "self.m = os.system('x')",
-                     "self.m = torch.nn.Linear('x')", "self.m = torch.nn.modules.Linear(2, 2)", 'self.m: "f99[2]"',
+        for line in ("self.forward = 3", "self._parameters = 3", "self.__class__ = 3", "self.training = 3",
+                     "self.graph = 3", "self.m = torch.nn.Sequential()", "self.m = torch.nn.Module()",
+                     "self.m = os.system('x')", "self.m = torch.nn.Linear('x')",
+                     "self.m = torch.nn.modules.Linear(2, 2)", 'self.m: "f99[2]"',
                      'self.m: "f32[2]" = [1.0, 2.0, 3.0]', 'self.m: "f32[2, __import__]"', 'self.m: "f32[2](cls=x)"',
                      "self.m = self.other", "self.m, self.n = 3", "del self", "import os", "x += 1", "global x",
                      "for i in self: pass", "class A: pass", "self['a']['b'] = 3", 'self.m = opaque("x.Y")'):
@@ -246,14 +250,19 @@ class RefusalTests(unittest.TestCase):
 
     def test_forbidden_shapes_of_text(self):
         """Anything but one function of one kind is refused."""
-        for text in ("", "x = 1", "def f(self):\n    return None\ndef g(self):\n    return None\n", "def f(x):\n    return x\n",
-                     "def f(self, x, /):\n    return x\n", "def f(self, *, x):\n    return x\n", "def f(self, x):\n    x = 3\n",
-                     "def f(self, x):\n    return x\n    return x\n", "def f(self, x):\n    x = torch.add(x, 1)\n    return x\n",
+        for text in ("", "x = 1", "def f(self):\n    return None\ndef g(self):\n    return None\n",
+                     "def f(x):\n    return x\n", "def f(self, x, /):\n    return x\n",
+                     "def f(self, *, x):\n    return x\n", "def f(self, x):\n    x = 3\n",
+                     "def f(self, x):\n    return x\n    return x\n",
+                     "def f(self, x):\n    x = torch.add(x, 1)\n    return x\n",
                      "def f(self, x):\n    y = torch.add(y, 1)\n    return x\n", "async def f(self):\n    return 1\n",
-                     "def f(self, x: int):\n    return x\n", "def f(self, x):\n    y: int = torch.relu(x)\n    return y\n",
+                     "def f(self, x: int):\n    return x\n",
+                     "def f(self, x):\n    y: int = torch.relu(x)\n    return y\n",
                      "def f(self, x, x):\n    return x\n", "def f(self, x):\n    pass\n    y = 3\n    return y\n",
-                     'def f(self, x: "f32[2"):\n    return x\n', 'def f(self, x: "f32[s0]"):\n    s0: "s0 <= s0"\n    return x\n',
-                     'def f(self, x: "f32[a.b]"):\n    return x\n', "\x00", "def f(self):\n\treturn None\n        return None\n"):
+                     'def f(self, x: "f32[2"):\n    return x\n',
+                     'def f(self, x: "f32[s0]"):\n    s0: "s0 <= s0"\n    return x\n',
+                     'def f(self, x: "f32[a.b]"):\n    return x\n', "\x00",
+                     "def f(self):\n\treturn None\n        return None\n"):
             with self.subTest(text=text):
                 self.refuse(text, "")
         with self.assertRaises(GraphTextError):
@@ -262,13 +271,16 @@ class RefusalTests(unittest.TestCase):
     def test_deep_and_enormous_texts(self):
         """Nesting without end is a GraphTextError, not a RecursionError or a crash."""
         deep = 20_000
-        nested = "def f(self):\n" + "".join(f"{' ' * level}def g(self):\n" for level in range(1, 120)) + " " * 120 + "pass\n"
-        for text in (one_call("[" * deep + "]" * deep), one_call("(" * deep), one_call("torch.add(" * deep + ")" * deep),
-                     one_call("-" * deep + "1"), one_call("torch.add(a, " + "-" * deep + "1)"), one_call("not " * deep + "a"),
+        levels = "".join(f"{' ' * level}def g(self):\n" for level in range(1, 120))
+        nested = f"def f(self):\n{levels}{' ' * 120}pass\n"
+        for text in (one_call("[" * deep + "]" * deep), one_call("(" * deep),
+                     one_call("torch.add(" * deep + ")" * deep), one_call("-" * deep + "1"),
+                     one_call("torch.add(a, " + "-" * deep + "1)"), one_call("not " * deep + "a"),
                      one_call("a" + ".b" * deep), one_call("a" + ".b()" * deep), one_call("a" + " + a" * deep),
                      one_call("torch.add(a, " + "[" * 100 + "]" * 100 + ")"), one_call("a" + "[0]" * deep), nested,
-                     one_call("lambda: " * deep + "1"), one_call("1 if a else " * deep + "1"), one_call("~" * deep + "a"),
-                     one_call("- " * deep + "1"), one_call("await " * deep + "1"), one_call("torch.add(a, {1: " * 140),
+                     one_call("lambda: " * deep + "1"), one_call("1 if a else " * deep + "1"),
+                     one_call("~" * deep + "a"), one_call("- " * deep + "1"), one_call("await " * deep + "1"),
+                     one_call("torch.add(a, {1: " * 140),
                      'def f(self, x: "f32[' + "(" * deep + '2]"):\n    return x\n',
                      'def f(self, x: "f32[' + "-" * 5000 + '2]"):\n    return x\n',
                      'def f(self, x: "' + "(" * deep + '"):\n    return x\n',

@@ -51,7 +51,7 @@ class LawTests(unittest.TestCase):
     @settings(max_examples=40, deadline=None)
     @given(graphs.recipes, st.integers(0, 10**6))
     def test_every_edit_shows(self, recipe, number):
-        """Swapped operands, another constant, type of constant, container, overload, or a missing keyword change the text."""
+        """Swapped operands, another constant or type of it, container, overload, a missing keyword: all show."""
         module = graphs.build(recipe, typed=False)
         edits = graphs.edits(module)
         assume(edits)
@@ -66,7 +66,8 @@ class LawTests(unittest.TestCase):
     @given(graphs.recipes, st.integers(0, 10**6), st.sampled_from(["add_!", "write!", "dropout!"]))
     def test_order_of_effects_shows(self, recipe, number, effect):
         """A read that moves across a write shows in the text."""
-        recipe = [*recipe, graphs.Step("relu", number, 0, 0), graphs.Step(effect, number, 1, 0), graphs.Step("sub", 30, 1, 0)]
+        recipe = [*recipe, graphs.Step("relu", number, 0, 0), graphs.Step(effect, number, 1, 0), graphs.Step("sub", 30,
+                                                                                                             1, 0)]
         module = graphs.build(recipe, typed=False)
         nodes = list(module.graph.nodes)
         write = [node for node in nodes if graphs.is_effect(node)][-1]
@@ -112,8 +113,10 @@ class LawTests(unittest.TestCase):
         cases = [("dynamic", "dynamo"), ("repeated", "symbolic"), ("in_place", "dynamo")]
         script = f"from test.unit import models\nfrom fxpect.text.printer import graph_text\nfor case in {cases!r}:\n" \
                  "    print(graph_text(models.captured(*case).graph))\n"
-        expected = "".join((FIXTURES / f"{name}.{capture}.txt").read_text(encoding="utf-8") + "\n" for name, capture in cases)
-        runs = [subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH":
+        expected = "".join((FIXTURES / f"{name}.{capture}.txt").read_text(encoding="utf-8") + "\n" for name,
+                           capture in cases)
+        runs = [subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONHASHSEED": seed,
+                                                                      "PYTHONPATH":
                                  os.pathsep.join([str(ROOT), str(ROOT / "test")])}, stdout=subprocess.PIPE, text=True)
                 for seed in ("1", "42")]
         for run in runs:
@@ -128,7 +131,8 @@ class LawTests(unittest.TestCase):
             model, inputs = models.build(name)
             case = models.CASES[name]
             with torch._dynamo.config.patch(canonicalize_output_graph_node_order=True, capture_scalar_outputs=True):
-                program = torch.export.export(model, inputs, strict=True, dynamic_shapes=case.dynamic and case.dynamic())
+                program = torch.export.export(model, inputs, strict=True, dynamic_shapes=case.dynamic
+                                              and case.dynamic())
 
             self.assertEqual(graph_text(program), graph_text(models.captured(name, "export").graph))
 
@@ -145,13 +149,14 @@ class LawTests(unittest.TestCase):
             next(iter(node.users)).replace_input_with(node, clone)
             after = graph_text(module)
             changed.append(changed_lines(before, after))
-            shown.append(sum(line[0] in "+-" and line[:3] not in ("+++", "---") for line in graph_diff(before, after).lines))
+            shown.append(sum(line[0] in "+-" and line[:3] not in ("+++", "---") for line in graph_diff(before,
+                                                                                                       after).lines))
 
         self.assertLessEqual(statistics.median(changed), 8)
         self.assertLessEqual(statistics.median(shown), 3)
 
     def test_costs_less_than_print_readable(self):
-        """Printing is not slower than torch's own readable print, and linear: ten times the nodes, not 20 times the time."""
+        """Printing is not slower than torch's own readable print, and linear in the nodes."""
         chooser = random.Random(0)
         small, large = sixty_nodes(chooser, 300), sixty_nodes(chooser, 3000)
 
@@ -255,12 +260,16 @@ class FormTests(unittest.TestCase):
     def test_constants(self):
         """Each constant has its own spelling."""
         spellings = [
-            (math.inf, "math.inf"), (-math.inf, "-math.inf"), (-0.0, "-0.0"), (1.0, "1.0"), (None, "None"), (..., "..."),
+            (math.inf, "math.inf"), (-math.inf, "-math.inf"), (-0.0, "-0.0"), (1.0, "1.0"), (None, "None"),
+            (..., "..."),
             (torch.float16, "torch.float16"), (torch.device("cuda:1"), 'torch.device("cuda:1")'), (True, "True"),
-            (torch.channels_last, "torch.channels_last"), (torch.sparse_coo, "torch.sparse_coo"), (math.nan, "math.nan"),
-            (complex(1, -0.0), "complex(1.0, -0.0)"), ("it's", '"it\'s"'), ((1,), "(1,)"), ([()], "[()]"), ({"k": [1]}, "{'k': [1]}"),
+            (torch.channels_last, "torch.channels_last"), (torch.sparse_coo, "torch.sparse_coo"),
+            (math.nan, "math.nan"),
+            (complex(1, -0.0), "complex(1.0, -0.0)"), ("it's", '"it\'s"'), ((1,), "(1,)"), ([()], "[()]"),
+            ({"k": [1]}, "{'k': [1]}"),
             (torch.ops.aten.add.Tensor, "torch.ops.aten.add.Tensor"), (slice(1, None), "slice(1, None, None)"),
-            (object, 'opaque("builtins.object")'), (threading_lock(), 'opaque("_thread.lock")'), (range(2), "range(0, 2, 1)")]
+            (object, 'opaque("builtins.object")'), (threading_lock(), 'opaque("_thread.lock")'),
+            (range(2), "range(0, 2, 1)")]
         for value, spelling in spellings:
             with self.subTest(spelling):
                 graph = Graph()
@@ -272,7 +281,8 @@ class FormTests(unittest.TestCase):
         """dtype, sizes, strides where not row-major, device, and requires_grad of inputs are in the type."""
         cases = [
             (lambda: torch.empty(2, 3), "f32[2, 3]"), (lambda: torch.empty((), dtype=torch.int64), "i64[]"),
-            (lambda: torch.empty(2, 3).t(), "f32[3, 2](stride=(1, 3))"), (lambda: torch.empty(4)[::2], "f32[2](stride=(2,))"),
+            (lambda: torch.empty(2, 3).t(), "f32[3, 2](stride=(1, 3))"), (lambda: torch.empty(4)[::2],
+                                                                          "f32[2](stride=(2,))"),
             (lambda: torch.empty(1, 3).t(), "f32[3, 1]"), (lambda: torch.empty(0, 3), "f32[0, 3]"),
             (lambda: torch.empty(2, dtype=torch.bool, device="meta"), "b8[2](device='meta')"),
             (lambda: torch.empty(2, device="cuda:1", dtype=torch.bfloat16), "bf16[2](device='cuda:1')"),
@@ -281,7 +291,8 @@ class FormTests(unittest.TestCase):
             (lambda: torch.nn.Parameter(torch.empty(2, 3).t(), requires_grad=False),
              "f32[3, 2](stride=(1, 3))"),
             (lambda: torch.empty(2, dtype=torch.float8_e4m3fn), "float8_e4m3fn[2]"),
-            (lambda: (torch.empty(2), [torch.empty(1), None, 3]), "(f32[2], [f32[1], None, 3])"), (lambda: (torch.empty(2),), "(f32[2],)"),
+            (lambda: (torch.empty(2), [torch.empty(1), None, 3]), "(f32[2], [f32[1], None, 3])"),
+            (lambda: (torch.empty(2),), "(f32[2],)"),
             (lambda: 2.5, "2.5"), (lambda: True, "True")]
         for make, expected in cases:
             with self.subTest(expected):
@@ -301,7 +312,8 @@ class FormTests(unittest.TestCase):
 
     def test_missing_types_are_marked(self):
         """A value without a type in a typed graph shows a question mark; a write that returns nothing does not."""
-        module = parse_graph('def f(self, x: "f32[2]"):\n    y: "f32[2]" = torch.relu(x)\n    z: "f32[2]" = torch.exp(y)\n    return z\n')
+        module = parse_graph('def f(self, x: "f32[2]"):\n    y: "f32[2]" = torch.relu(x)\n    z: "f32[2]" = '
+                             'torch.exp(y)\n    return z\n')
         relu = list(module.graph.nodes)[1]
         relu.meta.clear()
         with module.graph.inserting_after(relu):
@@ -339,7 +351,8 @@ class FormTests(unittest.TestCase):
 
         graph_text(program)
 
-        self.assertEqual((len(environment.guards), dict(environment.replacements), environment._version_counter), before)
+        self.assertEqual((len(environment.guards), dict(environment.replacements), environment._version_counter),
+                         before)
 
     def test_signature_of_a_program(self):
         """Parameters, buffers, constants and what is written back stand above the graph of a program, and are kept."""
@@ -439,7 +452,8 @@ class OrderTests(unittest.TestCase):
         """Independent values are ordered by where they are used, not by where they were made."""
 
         def make(g, x, y):
-            late, early, dead = g.call_method("cos", (y,)), g.call_method("sin", (x,)), g.call_method("tan", (y,))
+            late, early = g.call_method("cos", (y,)), g.call_method("sin", (x,))
+            g.call_method("tan", (y,))
             return g.call_function(torch.sub, (early, late))
 
         self.assertEqual(self.calls(graph_of(make, "x", "y")), ["x.sin()", "y.cos()", "torch.sub(sin, cos)", "y.tan()"])
@@ -464,7 +478,8 @@ class OrderTests(unittest.TestCase):
             after = g.call_method("sum", (x,))
             return (after, read)
 
-        self.assertEqual(self.calls(graph_of(make, "x")), ["x.sum()", "operator.getitem(x, 0)", "getitem.mul_(2)", "x.sum()"])
+        self.assertEqual(self.calls(graph_of(make, "x")), ["x.sum()", "operator.getitem(x, 0)", "getitem.mul_(2)",
+                                                           "x.sum()"])
 
     def test_attributes_are_no_reads(self):
         """Where an attribute was fetched does not show, not even across a write."""
@@ -491,23 +506,34 @@ class OrderTests(unittest.TestCase):
         call, method = graph.call_function, graph.call_method
         effects = [
             call(aten.add_.Tensor, (x, x)), call(aten.copy_.default, (x, x)), call(aten.add.out, (x, x), {"out": x}),
-            call(operator.setitem, (x, 0, x)), call(operator.iadd, (x, x)), method("relu_", (x,)), method("__setitem__", (x, 0, 1)),
-            method("bernoulli", (x,)), call(F_.relu, (x,), {"inplace": True}), call(F_.relu, (x, True)), call(F_.dropout, (x,)),
-            call(F_.dropout, (x, 0.5, True)), call(torch.mul, (x, x), {"out": x}), call(torch.rand, (3,)), call(torch.relu_, (x,)),
+            call(operator.setitem, (x, 0, x)), call(operator.iadd, (x, x)), method("relu_", (x,)), method("__setitem__",
+                                                                                                          (x, 0, 1)),
+            method("bernoulli", (x,)), call(F_.relu, (x,), {"inplace": True}), call(F_.relu, (x, True)),
+            call(F_.dropout, (x,)),
+            call(F_.dropout, (x, 0.5, True)), call(torch.mul, (x, x), {"out": x}), call(torch.rand, (3,)),
+            call(torch.relu_, (x,)),
             call(aten.dropout.default, (x, 0.5, True)), call(aten.rand_like.default, (x,)), call(torch._check, (True,)),
             call(aten._assert_scalar.default, (x, "m")), call(F_.batch_norm, (x, x, x), {"training": True}),
-            call(aten.batch_norm.default, (x, None, None, x, x, True, 0.1, 1e-5, False)), call(torch._C._set_grad_enabled, (False,)),
-            call(F_.embedding, (x, x), {"max_norm": 1.0}), call(F_.scaled_dot_product_attention, (x, x, x), {"dropout_p": 0.1}),
-            call(torch.ops.higher_order.wrap, (x,)), call(print, (x,)), graph.call_module("norm", (x,)), graph.call_module("relu", (x,))]
+            call(aten.batch_norm.default, (x, None, None, x, x, True, 0.1, 1e-5, False)),
+            call(torch._C._set_grad_enabled, (False,)),
+            call(F_.embedding, (x, x), {"max_norm": 1.0}), call(F_.scaled_dot_product_attention, (x, x, x),
+                                                                {"dropout_p": 0.1}),
+            call(torch.ops.higher_order.wrap, (x,)), call(print, (x,)), graph.call_module("norm", (x,)),
+            graph.call_module("relu", (x,))]
         pure = [
-            call(aten.add.Tensor, (x, x)), call(operator.getitem, (x, 0)), call(operator.is_not, (x, None)), call(operator.invert, (x,)),
-            method("relu", (x,)), method("__and__", (x, x)), method("__invert__", (x,)), call(F_.relu, (x,)), call(F_.relu, (x, False)),
+            call(aten.add.Tensor, (x, x)), call(operator.getitem, (x, 0)), call(operator.is_not, (x, None)),
+            call(operator.invert, (x,)),
+            method("relu", (x,)), method("__and__", (x, x)), method("__invert__", (x,)), call(F_.relu, (x,)),
+            call(F_.relu, (x, False)),
             call(F_.dropout, (x, 0.5, False)), call(aten.dropout.default, (x, 0.5, False)), call(torch.mul, (x, x)),
-            call(F_.batch_norm, (x, x, x), {"training": False}), call(F_.batch_norm, (x, None, None), {"training": True}),
+            call(F_.batch_norm, (x, x, x), {"training": False}), call(F_.batch_norm, (x, None, None),
+                                                                      {"training": True}),
             call(aten.batch_norm.default, (x, None, None, x, x, False, 0.1, 1e-5, False)), call(F_.embedding, (x, x)),
             call(F_.scaled_dot_product_attention, (x, x, x)), call(torch.sym_max, (x, 2)), call(getattr, (x, "shape")),
-            call(math.floor, (x,)), call(torch.zeros, (2,)), graph.call_module("linear", (x,)), graph.call_module("drop", (x,)),
-            graph.get_attr("linear.weight"), call(torch.linalg.norm, (x,)), call(torch.fft.fft, (x,)), call(F_.gelu, (x,))]
+            call(math.floor, (x,)), call(torch.zeros, (2,)), graph.call_module("linear", (x,)),
+            graph.call_module("drop", (x,)),
+            graph.get_attr("linear.weight"), call(torch.linalg.norm, (x,)), call(torch.fft.fft, (x,)),
+            call(F_.gelu, (x,))]
         for node in effects:
             self.assertTrue(has_effect(node), node.format_node())
         for node in pure:
@@ -526,7 +552,8 @@ class OrderTests(unittest.TestCase):
             graph.output(graph.call_function(torch.relu, (x,)))
             return graph_text(graph)
 
-        self.assertEqual({build(order) for order in ((0, 1, 2, 3, 4, 5), (5, 3, 1, 4, 2, 0), (2, 2, 0, 1, 5, 3, 4)[1:])}, {build(range(6))})
+        for order in ((5, 3, 1, 4, 2, 0), (2, 0, 1, 5, 3, 4)):
+            self.assertEqual(build(order), build(range(6)))
 
 
 if __name__ == "__main__":

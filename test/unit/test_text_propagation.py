@@ -46,7 +46,8 @@ class PropagationTests(unittest.TestCase):
         before = torch.is_autocast_enabled("cpu"), torch.is_grad_enabled()
         propagate(module)
 
-        self.assertEqual([node.meta["example_value"].dtype for node in module.graph.nodes if node.name.startswith("linear")],
+        self.assertEqual([node.meta["example_value"].dtype for node in module.graph.nodes
+                          if node.name.startswith("linear")],
                          [torch.bfloat16])
         self.assertEqual((torch.is_autocast_enabled("cpu"), torch.is_grad_enabled()), before)
 
@@ -83,8 +84,15 @@ class PropagationTests(unittest.TestCase):
 
     def test_parameters_and_modules_become_fake(self):
         """Attributes and submodules take part with fake copies of their tensors."""
-        text = 'def f(self, x: "f32[2, 4]"):\n    self.w: "f32[4, 3](parameter=True)"\n    self.m = torch.nn.Linear(4, 5)\n' \
-               "    w = self.w\n    y = x.mm(w)\n    z = self.m(x)\n    return y, z\n"
+        text = """
+            def f(self, x: "f32[2, 4]"):
+                self.w: "f32[4, 3](parameter=True)"
+                self.m = torch.nn.Linear(4, 5)
+                w = self.w
+                y = x.mm(w)
+                z = self.m(x)
+                return y, z
+            """
         module = parse_graph(text)
 
         self.assertIn('mm: "f32[2, 3]"', graph_text(module))

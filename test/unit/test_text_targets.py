@@ -25,12 +25,16 @@ class NameTests(unittest.TestCase):
     def test_known_names(self):
         """Each kind of callable has the name that a person would write."""
         cases = {
-            torch.cat: "torch.cat", F.linear: "torch.nn.functional.linear", torch.ops.aten.add.Tensor: "torch.ops.aten.add.Tensor",
+            torch.cat: "torch.cat", F.linear: "torch.nn.functional.linear",
+            torch.ops.aten.add.Tensor: "torch.ops.aten.add.Tensor",
             torch.ops.aten.add: "torch.ops.aten.add", torch.ops.higher_order.cond: "torch.ops.higher_order.cond",
-            operator.getitem: "operator.getitem", operator.add: "operator.add", math.floor: "math.floor", getattr: "getattr",
+            operator.getitem: "operator.getitem", operator.add: "operator.add", math.floor: "math.floor",
+            getattr: "getattr",
             torch.einsum: "torch.einsum", torch.linalg.inv: "torch.linalg.inv", torch.fft.fft: "torch.fft.fft",
-            torch.special.expit: "torch.special.expit", F.gelu: "torch.nn.functional.gelu", F.relu: "torch.nn.functional.relu",
-            torch.relu: "torch.relu", torch.sym_max: "torch.sym_max", torch._C._set_grad_enabled: "torch._C._set_grad_enabled",
+            torch.special.expit: "torch.special.expit", F.gelu: "torch.nn.functional.gelu",
+            F.relu: "torch.nn.functional.relu",
+            torch.relu: "torch.relu", torch.sym_max: "torch.sym_max",
+            torch._C._set_grad_enabled: "torch._C._set_grad_enabled",
             torch.Tensor.add_: "torch.Tensor.add_", torch.amp.autocast_mode._enter_autocast:
                 "torch.amp.autocast_mode._enter_autocast", torch.split: "torch.split", torch.arange: "torch.arange",
             F.scaled_dot_product_attention: "torch.nn.functional.scaled_dot_product_attention"}
@@ -83,10 +87,12 @@ class NameTests(unittest.TestCase):
             self.assertTrue(all(part.isidentifier() for part in target_name(target).split(".")), target_name(target))
 
     def test_operators_resolve_in_a_fresh_process(self):
-        """Operators that torch registers late (map, scan, quantized_decomposed) resolve without being imported first."""
+        """Operators that torch registers late (map, scan, quantized_decomposed) resolve all the same."""
         names = ["torch.ops.higher_order.map_impl", "torch.ops.higher_order.scan", "torch.ops.higher_order.while_loop",
-                 "torch.ops.quantized_decomposed.quantize_per_tensor.default", "torch.ops.prims.convert_element_type.default"]
-        script = f"from fxpect.text.targets import *\nimport json\nprint(json.dumps([target_name(resolve_target(n)) for n in {names}]))"
+                 "torch.ops.quantized_decomposed.quantize_per_tensor.default",
+                 "torch.ops.prims.convert_element_type.default"]
+        script = ("import json\nfrom fxpect.text.targets import resolve_target, target_name\n"
+                  f"print(json.dumps([target_name(resolve_target(name)) for name in {names}]))")
         shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True,
                                env={"PYTHONPATH": ":".join(sys.path)}).stdout
 
@@ -98,17 +104,20 @@ class RefusalTests(unittest.TestCase):
 
     def test_refused(self):
         """Code, files, processes, classes and dunder tricks are refused with the name and the line."""
-        for name in ("os.system", "torch.load", "torch.save", "torch.compile", "torch.hub.load", "torch.ops.load_library",
-                     "torch.ops.import_module", "torch.ops.loaded_libraries", "torch.ops.aten", "torch.ops.aten._dir",
-                     "torch.ops.aten.add.__call__", "torch.ops.aten.add.Tensor.redispatch", "torch.ops.higher_order.__class__",
+        for name in ("os.system", "torch.load", "torch.save", "torch.compile", "torch.hub.load",
+                     "torch.ops.load_library", "torch.ops.import_module", "torch.ops.loaded_libraries",
+                     "torch.ops.aten", "torch.ops.aten._dir", "torch.ops.aten.add.__call__",
+                     "torch.ops.aten.add.Tensor.redispatch", "torch.ops.higher_order.__class__",
                      "torch.ops.higher_order.nothing", "torch.ops.nothing.x", "torch.ops.aten.from_file.default",
-                     "operator.attrgetter", "operator.methodcaller", "operator.itemgetter", "operator.call", "operator.__call__",
-                     "operator.__loader__", "math.__spec__", "math.pi", "torch.Tensor.__reduce__", "torch.Tensor.__setstate__",
-                     "torch.Tensor.__class__", "torch.Tensor.register_hook", "torch.from_file", "torch.autocast", "torch.Tensor",
-                     "torch.nn.functional.torch", "torch.nn.functional.warnings.warn", "torch.functional.Any", "torch.jit.script",
-                     "torch._C._cuda_init", "torch._C._VariableFunctions.from_file", "torch.overrides", "torch.os", "torch.sys.exit",
-                     "torch.set_num_threads", "torch.set_default_dtype", "eval", "exec", "print", "open", "setattr", "globals",
-                     "__import__", "builtins.eval", "vars", "", ".", "torch.", "torch.ops.", "torch.ops.aten.add.", "math.", "double"):
+                     "operator.attrgetter", "operator.methodcaller", "operator.itemgetter", "operator.call",
+                     "operator.__call__", "operator.__loader__", "math.__spec__", "math.pi", "torch.Tensor.__reduce__",
+                     "torch.Tensor.__setstate__", "torch.Tensor.__class__", "torch.Tensor.register_hook",
+                     "torch.from_file", "torch.autocast", "torch.Tensor", "torch.nn.functional.torch",
+                     "torch.nn.functional.warnings.warn", "torch.functional.Any", "torch.jit.script",
+                     "torch._C._cuda_init", "torch._C._VariableFunctions.from_file", "torch.overrides", "torch.os",
+                     "torch.sys.exit", "torch.set_num_threads", "torch.set_default_dtype", "eval", "exec", "print",
+                     "open", "setattr", "globals", "__import__", "builtins.eval", "vars", "", ".", "torch.",
+                     "torch.ops.", "torch.ops.aten.add.", "math.", "double"):
             with self.subTest(name):
                 with self.assertRaises(UnknownTargetError) as caught:
                     resolve_target(name, 7)
@@ -120,7 +129,8 @@ class RefusalTests(unittest.TestCase):
         """Methods of tensors and arithmetic are allowed, what runs code or leaves the tensor is not."""
         for name in ("relu", "add_", "view", "__and__", "__setitem__", "size", "item", "append", "masked_fill"):
             self.assertTrue(is_allowed_method(name), name)
-        for name in ("__reduce_ex__", "__class__", "__setstate__", "__getattribute__", "__dict__", "apply_", "register_hook", "numpy",
+        for name in ("__reduce_ex__", "__class__", "__setstate__", "__getattribute__", "__dict__", "apply_",
+                     "register_hook", "numpy",
                      "share_memory_", "module_load", "_make_subclass", "nothing", "shape", "format", "pop"):
             self.assertFalse(is_allowed_method(name), name)
             with self.assertRaisesRegex(UnknownTargetError, rf"line 3: expected a method of torch.Tensor; got .{name}"):
@@ -132,7 +142,8 @@ class RegistrationTests(unittest.TestCase):
 
     def setUp(self):
         known, names = dict(targets._registered), dict(targets._registered_names)
-        self.addCleanup(lambda: (targets._registered.clear(), targets._registered.update(known), targets._registered_names.clear(),
+        self.addCleanup(lambda: (targets._registered.clear(), targets._registered.update(known),
+                                 targets._registered_names.clear(),
                                  targets._registered_names.update(names), targets._target_name.cache_clear()))
 
     def test_registered_function_is_found(self):
@@ -148,7 +159,8 @@ class RegistrationTests(unittest.TestCase):
     def test_misuse(self):
         """Something that is not callable, a name that is none, and a name that is taken are refused."""
         register_target(double)
-        for arguments, pattern in (((3,), "expected a callable; got 3"), ((len, "a b"), "expected a dotted name; got 'a b'"),
+        for arguments, pattern in (((3,), "expected a callable; got 3"),
+                                   ((len, "a b"), "expected a dotted name; got 'a b'"),
                                    ((len, f"{__name__}.double"), "already stands for")):
             with self.assertRaisesRegex(FxpectError, pattern):
                 register_target(*arguments)

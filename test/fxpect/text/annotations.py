@@ -210,10 +210,12 @@ class TypeReader:
             return word == "True"
         if key == "layout" and isinstance(getattr(torch, word.removeprefix("torch."), None), torch.layout):
             return getattr(torch, word.removeprefix("torch."))
-        raise GraphTextError(f"expected stride, device, layout, parameter or requires_grad; got {key}={word[:40]}", line)
+        raise GraphTextError(f"expected stride, device, layout, parameter or requires_grad; got {key}={word[:40]}",
+                             line)
 
 
-def _make(dtype: torch.dtype, sizes: list[Any], strides: list[Any] | None, device: torch.device, layout: Any) -> torch.Tensor:
+def _make(dtype: torch.dtype, sizes: list[Any], strides: list[Any] | None, device: torch.device,
+          layout: Any) -> torch.Tensor:
     if layout is torch.sparse_coo:
         return torch.sparse_coo_tensor(size=sizes, dtype=dtype, device=device)
     if layout is not None:

@@ -80,7 +80,8 @@ def _notes(ours: Function, theirs: Function) -> list[str]:
     """Return what changed among declarations, ranges and the signature."""
     before, after = Counter(ours.notes), Counter(theirs.notes)
     gone, new = list((before - after).elements()), list((after - before).elements())
-    return [f"declared otherwise: {line}" for line in _few([*("-" + line for line in gone), *("+" + line for line in new)])]
+    return [f"declared otherwise: {line}" for line in _few([*("-" + line for line in gone),
+                                                            *("+" + line for line in new)])]
 
 
 def _inputs(matching: Matching, ours: Function, theirs: Function) -> list[str]:

@@ -37,7 +37,8 @@ _STATE = frozenset(
     "_batch_norm_impl_index fused_moving_avg_obs_fake_quant backward register_hook retain_grad set_grad_enabled "
     "lazy_load_decompositions grad apply_ map_ map2_ append".split())
 _FLAGS = {  # calls with an effect only while this argument is on; batch norms also need statistics to write to
-    "dropout": ("training", "train"), "dropout1d": ("training",), "dropout2d": ("training",), "dropout3d": ("training",),
+    "dropout": ("training", "train"), "dropout1d": ("training",), "dropout2d": ("training",), "dropout3d": ("training",
+                                                                                                            ),
     "alpha_dropout": ("training", "train"), "feature_alpha_dropout": ("training", "train"),
     "feature_dropout": ("train",), "native_dropout": ("train",), "rrelu": ("training",),
     "batch_norm": ("training",), "native_batch_norm": ("training",), "cudnn_batch_norm": ("training",),
@@ -48,7 +49,8 @@ _FLAGS = {  # calls with an effect only while this argument is on; batch norms a
     "_flash_attention_forward": ("dropout_p",), "_scaled_dot_product_cudnn_attention": ("dropout_p",)}
 _NORMS = frozenset({"batch_norm", "native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm", "instance_norm"})
 _TENSOR_PLACES = frozenset({
-    "torch", "torch.functional", "torch.nn.functional", "torch.linalg", "torch.fft", "torch.special", "torch.sparse", "torch.foreach",
+    "torch", "torch.functional", "torch.nn.functional", "torch.linalg", "torch.fft", "torch.special", "torch.sparse",
+    "torch.foreach",
     "torch.nested", "torch.signal.windows", "torch.Tensor", "torch._C._nn", "torch._C._linalg", "torch._C._fft",
     "torch._C._special", "torch._C._sparse", "torch._C._nested", "torch._C._VariableFunctions"})
 _EFFECT_TORCH = frozenset(

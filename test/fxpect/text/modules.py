@@ -92,7 +92,7 @@ def _shortest(number: Any) -> Any:
 
 
 def _constructor(module: torch.nn.Module, constant: Callable[[Any], str]) -> str:
-    """Return the call that builds a torch.nn module like this one, ``opaque(...)`` where its arguments cannot be told."""
+    """Return the call that builds a torch.nn module like this one, or ``opaque(...)``."""
     kind = type(module)
     if _MODULES.get(kind.__name__) is not kind:
         return f'opaque("{kind.__module__}.{kind.__qualname__}")'
@@ -137,8 +137,10 @@ def _buildable_modules() -> dict[str, type]:
     found = {}
     for name in torch.nn.modules.__all__:
         kind = getattr(torch.nn, name, None)
-        if isinstance(kind, type) and issubclass(kind, torch.nn.Module) and kind.__module__.startswith("torch.nn.modules"):
-            if name not in ("Module", "Container", "Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict"):
+        is_module = isinstance(kind, type) and issubclass(kind, torch.nn.Module)
+        if is_module and kind.__module__.startswith("torch.nn.modules"):
+            if name not in ("Module", "Container", "Sequential", "ModuleList", "ModuleDict", "ParameterList",
+                            "ParameterDict"):
                 found[name] = kind
     return found
 

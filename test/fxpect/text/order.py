@@ -212,7 +212,7 @@ def _spelled(value: Any, known: dict[Node, str]) -> str:
     if isinstance(value, (list, tuple)):
         return f"{'[' if isinstance(value, list) else '('}{','.join(_spelled(item, known) for item in value)}]"
     if isinstance(value, dict):
-        return "{%s}" % ",".join(f"{key}:{_spelled(item, known)}" for key, item in value.items())
+        return f"{{{','.join(f'{key}:{_spelled(item, known)}' for key, item in value.items())}}}"
     if isinstance(value, (int, float, str, bool, complex, type(None))):
         return f"{type(value).__name__}{value!r}"
     return type(value).__name__

@@ -123,7 +123,8 @@ class _GraphReader:
         return graph_module, self.typed == 0 and self.typed_inputs == self.inputs > 0
 
     def _declare_symbols(self, body: list[ast.stmt]) -> list[ast.stmt]:
-        while body and isinstance(body[0], ast.AnnAssign) and isinstance(body[0].target, ast.Name) and body[0].value is None:
+        while body and isinstance(body[0], ast.AnnAssign) and isinstance(body[0].target,
+                                                                         ast.Name) and body[0].value is None:
             statement = body.pop(0)
             self.shared.symbols.declare(statement.target.id, _annotation(statement.annotation), statement.lineno)
         return body
@@ -209,7 +210,8 @@ class _GraphReader:
     def _module_or_constant(self, value: ast.AST, line: int) -> Any:
         training = True
         call = value
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "eval" and not call.args:
+        if isinstance(call, ast.Call) and isinstance(call.func,
+                                                     ast.Attribute) and call.func.attr == "eval" and not call.args:
             training, call = False, call.func.value
         name = dotted(call.func) if isinstance(call, ast.Call) else None
         if name is None or not name.startswith("torch.nn."):

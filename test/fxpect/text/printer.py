@@ -45,7 +45,8 @@ def graph_text(graph: Any, *, order: str = "canonical", types: bool = True) -> s
         owner = module.owning_module
         module = owner if owner is not None and getattr(owner, "graph", None) is module else _Bare(module)
     if not isinstance(getattr(module, "graph", None), torch.fx.Graph):
-        raise FxpectError(f"graph_text: expected a GraphModule, a Graph or an ExportedProgram; got {type(graph).__name__}")
+        raise FxpectError(f"graph_text: expected a GraphModule, a Graph or an ExportedProgram; got "
+                          f"{type(graph).__name__}")
     printer = _Printer(module, order, types, SymbolNames())
     with torch._C.DisableTorchFunctionSubclass():  # reading the sizes of a fake tensor costs half as much
         lines = printer.lines("forward", 0)
@@ -194,7 +195,9 @@ class _Printer:
     def _unknown(self, node: Node, call: str) -> str | None:
         """Return the mark for a node without a recorded type in a graph whose inputs have theirs."""
         meta = node.meta
-        if not self.mark_missing or node.op == "get_attr" or call in _SILENT or "val" in meta or "example_value" in meta:
+        if not self.mark_missing or node.op == "get_attr" or call in _SILENT:
+            return None
+        if "val" in meta or "example_value" in meta:
             return None
         schema = getattr(node.target, "_schema", None)
         return None if schema is not None and not schema.returns else MISSING

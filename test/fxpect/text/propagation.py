@@ -16,7 +16,8 @@ from fxpect.errors import FxpectError
 from fxpect.text.effects import attribute_of
 
 _RESHAPING_INPLACE = frozenset(
-    "t_ transpose_ swapaxes_ swapdims_ squeeze_ unsqueeze_ resize_ resize_as_ set_ as_strided_ detach_ requires_grad_".split())
+    "t_ transpose_ swapaxes_ swapdims_ squeeze_ unsqueeze_ resize_ resize_as_ set_ as_strided_ detach_ "
+    "requires_grad_".split())
 
 
 def meta_key_of(module: GraphModule) -> str:
@@ -87,7 +88,8 @@ def propagate(module: GraphModule, fake_inputs: Sequence[Any] | None = None, *, 
     """
     key = meta_key or meta_key_of(module)
     if mode is None:
-        mode = next((value.fake_mode for value in _flat(list(fake_inputs or ())) if isinstance(value, FakeTensor)), None)
+        mode = next((value.fake_mode for value in _flat(list(fake_inputs or ())) if isinstance(value, FakeTensor)),
+                    None)
         mode = mode or fake_mode_of(module) or new_fake_mode()
     placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
     if fake_inputs is not None:

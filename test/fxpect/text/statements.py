@@ -141,7 +141,8 @@ def _line(function: Function, places: dict[str, int], line: str, number: int) ->
     if found is not None:
         template, inputs = _holes(found[2] or "None", places)
         function.values.append(Value("return", template, inputs, None, line.strip()))
-    elif line.lstrip().startswith(("self.", "self[")) or re.fullmatch(r' *\w+: "[^"]*"', line) or line.strip() == "pass":
+    elif line.lstrip().startswith(("self.", "self[")) or re.fullmatch(r' *\w+: "[^"]*"',
+                                                                      line) or line.strip() == "pass":
         function.notes.append(line.strip())
     else:
         raise GraphTextError(f"expected a line of a graph; got {line.strip()[:60]!r}", number)

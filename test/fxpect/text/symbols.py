@@ -18,14 +18,17 @@ from fxpect.errors import GraphTextError
 _PREFIXES = ("s", "u", "zf", "zuf")  # backed and unbacked sizes, backed and unbacked floats
 _NO_BOUND = 2**62  # torch writes "no upper bound" as infinity or as a very large integer
 _FUNCTIONS = {name: value for name, value in vars(torch_sympy).items()
-              if isinstance(value, type) and issubclass(value, sympy.Basic) and value.__module__ == torch_sympy.__name__}
+              if isinstance(value, type) and issubclass(value, sympy.Basic)
+              and value.__module__ == torch_sympy.__name__}
 _FUNCTIONS |= {name: getattr(sympy, name) for name in
                "Eq Ne Abs And Or Not Piecewise ceiling floor sqrt log exp sin cos tan".split()}
 _OPERATIONS = {
-    ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a * b, ast.Pow: lambda a, b: a ** b,
+    ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a * b, ast.Pow: lambda a,
+    b: a ** b,
     ast.Div: lambda a, b: a / b, ast.FloorDiv: torch_sympy.FloorDiv, ast.Mod: torch_sympy.Mod,
     ast.BitAnd: sympy.And, ast.BitOr: sympy.Or}
-_COMPARISONS = {ast.Lt: sympy.Lt, ast.LtE: sympy.Le, ast.Gt: sympy.Gt, ast.GtE: sympy.Ge, ast.Eq: sympy.Eq, ast.NotEq: sympy.Ne}
+_COMPARISONS = {ast.Lt: sympy.Lt, ast.LtE: sympy.Le, ast.Gt: sympy.Gt, ast.GtE: sympy.Ge, ast.Eq: sympy.Eq,
+                ast.NotEq: sympy.Ne}
 
 
 class SymbolNames:
@@ -199,7 +202,8 @@ class SymbolTable:
         except GraphTextError:
             raise
         except (SyntaxError, ValueError, RecursionError, MemoryError, TypeError, AttributeError) as error:
-            raise GraphTextError(f"expected a size expression; got {text[:80]!r}: {type(error).__name__}", line) from None
+            raise GraphTextError(f"expected a size expression; got {text[:80]!r}: {type(error).__name__}",
+                                 line) from None
 
     def _read(self, tree: ast.AST, line: int | None, depth: int) -> Any:
         if depth > 50:
@@ -208,7 +212,8 @@ class SymbolTable:
         if kind is ast.Constant and type(tree.value) in (int, float, bool):
             return sympy.sympify(tree.value)
         if kind is ast.Name:
-            return {"True": sympy.true, "False": sympy.false, "oo": sympy.oo}.get(tree.id) or self._symbol(tree.id, line)
+            return {"True": sympy.true, "False": sympy.false, "oo": sympy.oo}.get(tree.id) or self._symbol(tree.id,
+                                                                                                           line)
         if kind is ast.BinOp and type(tree.op) in _OPERATIONS:
             left, right = self._read(tree.left, line, depth + 1), self._read(tree.right, line, depth + 1)
             return _OPERATIONS[type(tree.op)](left, right)

@@ -23,22 +23,27 @@ from fxpect.errors import FxpectError, UnknownTargetError
 
 # Where torch keeps functions that reach a graph; the first place that holds the very object gives its name.
 _TORCH_PLACES = (
-    "torch", "torch.nn.functional", "torch.linalg", "torch.fft", "torch.special", "torch.sparse", "torch.foreach", "torch.functional",
+    "torch", "torch.nn.functional", "torch.linalg", "torch.fft", "torch.special", "torch.sparse", "torch.foreach",
+    "torch.functional",
     "torch.nn.init", "torch.nested", "torch.signal.windows", "torch.amp.autocast_mode", "torch._C._nn",
     "torch._C._linalg", "torch._C._fft", "torch._C._special", "torch._C._sparse", "torch._C._nested", "torch._C",
     "torch._C._VariableFunctions", "torch._C._functorch", "torch._functorch.predispatch", "torch._functorch.vmap",
-    "torch.autograd.functional", "torch.autograd.forward_ad", "torch.nn.utils.rnn", "torch.fx.experimental.symbolic_shapes",
+    "torch.autograd.functional", "torch.autograd.forward_ad", "torch.nn.utils.rnn",
+    "torch.fx.experimental.symbolic_shapes",
 )
 
 # Functions that torch does not let a subclass override, mostly because they take no tensor, yet that graphs call.
 _MORE_TORCH = frozenset(
     "torch." + name for name in (
-        "arange as_tensor bartlett_window blackman_window complex empty empty_like empty_permuted empty_strided eye full "
-        "full_like hamming_window hann_window kaiser_window linspace logspace normal ones ones_like rand rand_like randint "
+        "arange as_tensor bartlett_window blackman_window complex empty empty_like empty_permuted empty_strided eye "
+        "full "
+        "full_like hamming_window hann_window kaiser_window linspace logspace normal ones ones_like rand rand_like "
+        "randint "
         "randint_like randn randn_like randperm range scalar_tensor tensor sparse_coo_tensor sparse_csr_tensor "
         "sparse_compressed_tensor tril_indices triu_indices vander zeros zeros_like asarray broadcast_shapes can_cast "
         "promote_types result_type is_tensor is_grad_enabled is_floating_point is_complex set_grad_enabled "
-        "get_default_dtype finfo iinfo sym_float sym_int sym_ite sym_max sym_min sym_not sym_sqrt sym_sum sym_fresh_size "
+        "get_default_dtype finfo iinfo sym_float sym_int sym_ite sym_max sym_min sym_not sym_sqrt sym_sum "
+        "sym_fresh_size "
         "sym_constrain_range sym_constrain_range_for_size cond while_loop _check _check_is_size _check_value "
         "_check_index _check_type _check_tensor_all _check_with _assert _assert_async "
         "_C._set_grad_enabled _C._autograd._saved_tensors_hooks_disable _C._autograd._saved_tensors_hooks_enable "
@@ -61,8 +66,8 @@ _REFUSED_TORCH = frozenset(
         "Tensor.untyped_storage Tensor.numpy Tensor.module_load Tensor.resize_as_sparse_").split()
 )
 
-BUILTINS = {name: getattr(builtins, name) for name in
-             "abs bool complex divmod float getattr int isinstance len max min pow range round slice sum tuple list".split()}
+BUILTINS = {name: getattr(builtins, name) for name in (
+    "abs bool complex divmod float getattr int isinstance len list max min pow range round slice sum tuple").split()}
 _READABLE_ATTRIBUTES = frozenset(
     "shape dtype device layout T mT H mH real imag data grad ndim requires_grad itemsize nbytes is_cuda is_cpu is_meta "
     "is_sparse is_quantized is_nested is_leaf names values indices index start stop step bits eps max min tiny "
@@ -246,7 +251,8 @@ def _resolve_operator(parts: list[str]) -> Callable | None:
         return None
     if parts[0] == "higher_order":
         importlib.import_module("torch._higher_order_ops")  # torch registers these operators on import
-        found = None if len(parts) != 2 or parts[1].startswith("__") else getattr(torch.ops.higher_order, parts[1], None)
+        found = None if len(parts) != 2 or parts[1].startswith("__") else getattr(torch.ops.higher_order, parts[1],
+                                                                                  None)
         return found if isinstance(found, HigherOrderOperator) else None
     qualified = f"{parts[0]}::{parts[1]}"
     if parts[0] in _LIBRARIES:

@@ -14,7 +14,8 @@ from fxpect.errors import GraphTextError
 from fxpect.text.targets import resolve_target, target_name
 
 _LAYOUTS = {str(layout): layout for layout in (
-    torch.strided, torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc, torch._mkldnn,
+    torch.strided, torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc,
+    torch._mkldnn,
     torch.jagged)}
 _FORMATS = {str(form): form for form in (
     torch.contiguous_format, torch.preserve_format, torch.channels_last, torch.channels_last_3d)}
@@ -26,7 +27,8 @@ _TYPES = {"int": int, "float": float, "bool": bool, "complex": complex, "str": s
           "dict": dict, "torch.Tensor": torch.Tensor, "torch.Size": torch.Size, "torch.dtype": torch.dtype,
           "torch.nn.Parameter": torch.nn.Parameter, "torch.SymInt": torch.SymInt}
 _TYPE_NAMES = {value: name for name, value in _TYPES.items()}
-CONSTANTS: dict[str, Any] = {"math.inf": math.inf, "math.nan": math.nan, "Ellipsis": ..., "NotImplemented": NotImplemented,
+CONSTANTS: dict[str, Any] = {"math.inf": math.inf, "math.nan": math.nan, "Ellipsis": ...,
+                             "NotImplemented": NotImplemented,
                              **_LAYOUTS, **_FORMATS, **_QSCHEMES, **_DTYPES}
 _PLAIN = (int, str, bool, type(None), bytes)
 _MAX_DEPTH = 60
@@ -101,7 +103,8 @@ class _Texts(dict):
         return f"torch.Size({self._list(value)})"
 
     def _dict(self, value: Any) -> str:
-        return "{%s}" % ", ".join([f"{self[type(key)](key)}: {self[type(item)](item)}" for key, item in value.items()])
+        items = [f"{self[type(key)](key)}: {self[type(item)](item)}" for key, item in value.items()]
+        return f"{{{', '.join(items)}}}"
 
     def _slice(self, value: Any) -> str:
         return f"{type(value).__name__}({self._list((value.start, value.stop, value.step))[1:-1]})"
