@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ for _name, _dtype in sorted(vars(torch).items()):
 DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 _QUANTIZED = frozenset({torch.quint8, torch.qint8, torch.qint32})
 MISSING = "?"
+MOST_ELEMENTS = 1 << 28  # of an attribute, which is real memory
 RESULT, INPUT, ATTRIBUTE = "result", "input", "attribute"
 
 _TENSOR = re.compile(r"(\w+)\[(.*?)\](?:\((.*)\))?$", re.DOTALL)
@@ -35,6 +38,7 @@ class TypeWriter:
     def __init__(self, symbols: SymbolNames):
         self.symbols = symbols
         self._known: dict[Any, str] = {}
+        self.result = self._result_writer()
 
     def text(self, value: Any, role: str = RESULT) -> str | None:
         """Return the annotation of a value, None for what has no type to show.
@@ -42,32 +46,38 @@ class TypeWriter:
         ``role`` says whether the value is an INPUT or an ATTRIBUTE, which show whether they require a gradient.
         """
         if type(value) is FakeTensor:
-            if value._has_symbolic_sizes_strides:
-                found = self._symbolic_tensor(value)
-            else:
-                key = (value.shape, value.dtype, value.fake_device)
-                found = self._known.get(key)
-                if found is None or not value.is_contiguous():
-                    found = self._static_tensor(value, key)
+            found = self.result(value)
             return found if role is RESULT else _with_flags(found, value, role)
         return self._any(value, role)
 
-    def _static_tensor(self, value: torch.Tensor, key: Any) -> str:
-        found = self._spell(value)
-        if value.layout is torch.strided and value.is_contiguous():
-            self._known[key] = found
-        return found
+    def _result_writer(self) -> Callable[[Any], Any]:
+        """Return ``text`` for results as one function that reads as little as it can: it runs once a node."""
+        known, look_up, spell, other = self._known, self._known.get, self._spell, self._any
 
-    def _symbolic_tensor(self, value: torch.Tensor) -> str:
-        """Return the annotation of a tensor with symbolic sizes; the same size objects give the same text."""
-        if value.layout is not torch.strided:
-            return self._spell(value)
-        key = (value.dtype, value.fake_device, *[size if type(size) is int else size.node for size in value.shape],
-               *[step if type(step) is int else step.node for step in value.stride()])
-        found = self._known.get(key)
-        if found is None:
-            found = self._known[key] = self._spell(value)
-        return found
+        def write(value: Any) -> str | None:
+            if type(value) is not FakeTensor:
+                return other(value, RESULT)
+            key: tuple
+            if not value._has_symbolic_sizes_strides:
+                key = (value.shape, value.dtype, value.fake_device)
+                found = look_up(key)
+                if found is not None and value.is_contiguous():
+                    return found
+                if value.layout is not torch.strided:
+                    return spell(value)
+                if not value.is_contiguous():
+                    key = (*key, value.stride())
+            elif value.layout is not torch.strided:
+                return spell(value)
+            else:  # a size that is passed on stays the same object, so that its text need not be worked out again
+                key = (value.dtype, value.fake_device, *[n if type(n) is int else n.node for n in value.shape],
+                       *[n if type(n) is int else n.node for n in value.stride()])
+            found = look_up(key)
+            if found is None:
+                found = known[key] = spell(value)
+            return found
+
+        return write
 
     def _any(self, value: Any, role: str) -> str | None:
         if isinstance(value, torch.Tensor):
@@ -169,6 +179,8 @@ class TypeReader:
         device = torch.device(extras.get("device", "cpu"))
         try:
             if real:
+                if math.prod(sizes) > MOST_ELEMENTS:
+                    raise GraphTextError(f"expected at most {MOST_ELEMENTS} elements; got {text[:80]!r}", line)
                 made = _make(dtype, sizes, strides, device, extras.get("layout"))
             elif extras.get("layout") is None and dtype not in _QUANTIZED:
                 made = FakeTensor(self.mode, _make(dtype, sizes, strides, torch.device("meta"), None), device)
@@ -210,8 +222,8 @@ class TypeReader:
             return word == "True"
         if key == "layout" and isinstance(getattr(torch, word.removeprefix("torch."), None), torch.layout):
             return getattr(torch, word.removeprefix("torch."))
-        raise GraphTextError(f"expected stride, device, layout, parameter or requires_grad; got {key}={word[:40]}",
-                             line)
+        known = "stride, device, layout, parameter or requires_grad"
+        raise GraphTextError(f"expected {known}; got {key}={word[:40]}", line)
 
 
 def _make(dtype: torch.dtype, sizes: list[Any], strides: list[Any] | None, device: torch.device,

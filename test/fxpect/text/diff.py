@@ -80,8 +80,8 @@ def _notes(ours: Function, theirs: Function) -> list[str]:
     """Return what changed among declarations, ranges and the signature."""
     before, after = Counter(ours.notes), Counter(theirs.notes)
     gone, new = list((before - after).elements()), list((after - before).elements())
-    return [f"declared otherwise: {line}" for line in _few([*("-" + line for line in gone),
-                                                            *("+" + line for line in new)])]
+    lines = [f"-{line}" for line in gone] + [f"+{line}" for line in new]
+    return [f"declared otherwise: {line}" for line in _few(lines)]
 
 
 def _inputs(matching: Matching, ours: Function, theirs: Function) -> list[str]:
@@ -137,10 +137,11 @@ def _arguments(value: Value) -> str:
 
 def _rewired(matching: Matching) -> list[str]:
     """Say which values lost users to another value; exchanged operands get their own word."""
-    by_user: dict[int, list[tuple[int | None, int]]] = defaultdict(list)
+    by_user: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for user, _, before, after in matching.rewired():
         by_user[user].append((before, after))
-    clauses, lost = [], Counter()
+    clauses: list[str] = []
+    lost: Counter[str] = Counter()
     swapped: Counter[str] = Counter()
     for user, pairs in by_user.items():
         if user not in matching.changed and sorted(matching.forward.get(before, -1) for before, _ in pairs) == sorted(

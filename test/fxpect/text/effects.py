@@ -37,8 +37,8 @@ _STATE = frozenset(
     "_batch_norm_impl_index fused_moving_avg_obs_fake_quant backward register_hook retain_grad set_grad_enabled "
     "lazy_load_decompositions grad apply_ map_ map2_ append".split())
 _FLAGS = {  # calls with an effect only while this argument is on; batch norms also need statistics to write to
-    "dropout": ("training", "train"), "dropout1d": ("training",), "dropout2d": ("training",), "dropout3d": ("training",
-                                                                                                            ),
+    "dropout": ("training", "train"), "dropout1d": ("training",), "dropout2d": ("training",),
+    "dropout3d": ("training",),
     "alpha_dropout": ("training", "train"), "feature_alpha_dropout": ("training", "train"),
     "feature_dropout": ("train",), "native_dropout": ("train",), "rrelu": ("training",),
     "batch_norm": ("training",), "native_batch_norm": ("training",), "cudnn_batch_norm": ("training",),
@@ -199,14 +199,15 @@ def module_has_effect(node: Node) -> bool:
         return any(has_effect(inner) for inner in module.graph.nodes)
     if not isinstance(module, torch.nn.Module) or not type(module).__module__.startswith("torch.nn."):
         return True
-    return any(_leaf_has_effect(part) for part in module.modules())
+    return any(_leaf_has_effect(part) for part in (module.modules() if module._modules else (module,)))
 
 
 def _leaf_has_effect(module: torch.nn.Module) -> bool:
-    if getattr(module, "inplace", False) or getattr(module, "max_norm", None) is not None:
+    held = vars(module)
+    if held.get("inplace") or held.get("max_norm") is not None:
         return True
     if not module.training:
         return False
-    dropout = getattr(module, "dropout", 0.0)
+    dropout = held.get("dropout", 0.0)
     random = any(word in type(module).__name__ for word in _STATEFUL_MODULES)
     return random or isinstance(dropout, (int, float)) and dropout != 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections import defaultdict, deque
 from collections.abc import Iterable
+from typing import Any
 
 from fxpect.text.statements import Function
 
@@ -49,7 +50,7 @@ class Matching:
     def _match_inputs(self, ours: int, theirs: int) -> None:
         """Pair inputs by name, then what is left over by type, then in order."""
         for key in (lambda value: value.name, lambda value: value.type, lambda value: None):
-            waiting = defaultdict(deque)
+            waiting: dict[Any, deque[int]] = defaultdict(deque)
             for place in range(theirs):
                 if place not in self.backward:
                     waiting[key(self.second[place])].append(place)
@@ -95,10 +96,10 @@ class Matching:
         queue = deque(pairs)
         while queue:
             one, other = queue.popleft()
-            found = []
+            found: list[tuple[int, int]] = []
             if len(self.first[one].inputs) == len(self.second[other].inputs) and one not in self.changed:
                 found += zip(self.first[one].inputs, self.second[other].inputs)
-            theirs = defaultdict(deque)
+            theirs: dict[tuple[str, int], deque[int]] = defaultdict(deque)
             for user, position in self._users[1][other]:
                 if user not in self.backward:
                     theirs[self.second[user].template, position].append(user)
@@ -131,7 +132,7 @@ class Matching:
         """Pair a value with the one that took its place: the same users, or the same arguments, another call."""
         for key in (self._place_among_users, self._place_among_inputs):
             ours, theirs = self._left()
-            waiting = defaultdict(deque)
+            waiting: dict[tuple, deque[int]] = defaultdict(deque)
             for place in theirs:
                 waiting[key(1, place)].append(place)
             for place in ours:
@@ -150,7 +151,7 @@ class Matching:
         mapped = [self.forward.get(item, -1) if side == 0 else item for item in values[place].inputs]
         return () if -1 in mapped else tuple(mapped)
 
-    def rewired(self) -> list[tuple[int, int, int | None, int]]:
+    def rewired(self) -> list[tuple[int, int, int, int]]:
         """Return (user, position, value before, value after) where a paired user reads another value now."""
         found = []
         for one, other in self.forward.items():

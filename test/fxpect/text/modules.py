@@ -14,11 +14,12 @@ import torch
 from torch.fx import Graph, GraphModule, Node
 
 from fxpect.errors import GraphTextError
-from fxpect.text.annotations import ATTRIBUTE
+from fxpect.text.annotations import ATTRIBUTE, MOST_ELEMENTS
 from fxpect.text.effects import attribute_of
 
 SIGNATURE = "fxpect_signature"
 _SHOWN_ELEMENTS = 16
+_NOTHING: Any = object()
 _COUNTER = re.compile(r"_\d+$")
 
 
@@ -93,39 +94,43 @@ def _shortest(number: Any) -> Any:
 
 def _constructor(module: torch.nn.Module, constant: Callable[[Any], str]) -> str:
     """Return the call that builds a torch.nn module like this one, or ``opaque(...)``."""
-    kind = type(module)
+    kind: Any = type(module)
     if _MODULES.get(kind.__name__) is not kind:
         return f'opaque("{kind.__module__}.{kind.__qualname__}")'
     arguments = []
     for name, parameter in _parameters(kind):
-        if name in ("self", "device", "dtype", "args", "kwargs") or parameter.kind is parameter.VAR_KEYWORD:
-            continue
-        if not hasattr(module, name):
+        value = _argument(module, name)
+        if value is _NOTHING:
             if parameter.default is parameter.empty:
                 return f'opaque("{kind.__module__}.{kind.__qualname__}")'
             continue
-        value = _argument(module, name)
         if parameter.default is parameter.empty:
             arguments.append(constant(value))
         elif value != parameter.default and not _same_sizes(value, parameter.default):
             arguments.append(f"{name}={constant(value)}")
-    dtypes = {tensor.dtype for tensor in module.parameters()}
-    if len(dtypes) == 1 and dtypes != {torch.float32}:
+    held = module.parameters() if module._modules else module._parameters.values()
+    dtypes = {tensor.dtype for tensor in held if tensor is not None}
+    if len(dtypes) == 1 and torch.float32 not in dtypes:
         arguments.append(f"dtype={dtypes.pop()}")
     return f"torch.nn.{kind.__name__}({', '.join(arguments)})" + ("" if module.training else ".eval()")
 
 
 @functools.cache
-def _parameters(kind: type) -> list[tuple[str, inspect.Parameter]]:
-    return list(inspect.signature(kind.__init__).parameters.items())
+def _parameters(kind: Any) -> list[tuple[str, inspect.Parameter]]:
+    """Return the arguments that a text shows: all but self, those for a device and a dtype, and the starred."""
+    found = inspect.signature(kind.__init__).parameters.items()
+    return [(name, parameter) for name, parameter in found if name not in ("self", "device", "dtype")
+            and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)]
 
 
 def _argument(module: torch.nn.Module, name: str) -> Any:
     """Return a constructor argument from the attribute of the same name; a tensor there means "yes"."""
-    value = getattr(module, name)
-    if name == "bias" and not isinstance(value, bool):
-        return value is not None
-    return value
+    value = vars(module).get(name, _NOTHING)  # quicker than getattr, which looks through parameters and modules
+    if value is _NOTHING:
+        value = module._parameters.get(name, _NOTHING)
+    if value is _NOTHING:
+        value = getattr(module, name, _NOTHING)
+    return value is not None if name == "bias" and not isinstance(value, bool) and value is not _NOTHING else value
 
 
 def _same_sizes(value: Any, default: Any) -> bool:
@@ -133,8 +138,8 @@ def _same_sizes(value: Any, default: Any) -> bool:
     return isinstance(value, tuple) and type(default) is int and all(item == default for item in value)
 
 
-def _buildable_modules() -> dict[str, type]:
-    found = {}
+def _buildable_modules() -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for name in torch.nn.modules.__all__:
         kind = getattr(torch.nn, name, None)
         is_module = isinstance(kind, type) and issubclass(kind, torch.nn.Module)
@@ -157,9 +162,15 @@ def build_module(name: str, args: list[Any], kwargs: dict[str, Any], line: int) 
     if kind is None or not name.startswith("torch.nn."):
         raise GraphTextError(f"expected a module of torch.nn; got {name}", line)
     try:
+        with torch.device("meta"):  # how large it would be, without the memory
+            sizes = [tensor.numel() for tensor in kind(*args, **kwargs).parameters()]
+        if sum(sizes) > MOST_ELEMENTS:
+            raise GraphTextError(f"expected at most {MOST_ELEMENTS} parameters; {name} has {sum(sizes)}", line)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return kind(*args, **kwargs)
+    except GraphTextError:
+        raise
     except Exception as error:
         raise GraphTextError(f"cannot build {name}: {error}", line) from error
 

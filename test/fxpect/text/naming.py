@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator
 
 _RESERVED = frozenset(keyword.kwlist) | frozenset(
     "torch operator math self abs bool complex divmod float getattr int isinstance len max min pow range round slice "
-    "sum "
-    "tuple list dict str opaque SymInt SymFloat SymBool Ellipsis NotImplemented".split())
+    "sum tuple list dict str opaque SymInt SymFloat SymBool Ellipsis NotImplemented".split())
 _SYMBOL = re.compile(r"(s|u|zf|zuf)\d+$")
 _NOT_WORD = re.compile(r"\W+")
 _HELD = re.compile(r"_(?:modules|parameters|buffers)_")

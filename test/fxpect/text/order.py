@@ -45,7 +45,7 @@ def scan(graph: Graph) -> Scan:
             if kind is None:
                 functions[id(target)] = target
                 kind = kinds[id(target)] = function_kind(target)
-            effect = kind and (kind != DEPENDS or decide(node))
+            effect: Any = kind and (kind != DEPENDS or decide(node))
         elif op == "call_method":
             methods.add(node.target)
             effect = method_kind(node.target)
@@ -161,7 +161,7 @@ def _add_dead(found: Scan, dead: set[Node], stretches: list[list[Node]]) -> None
     known = {node: f"in{place}" for place, node in enumerate(found.inputs)}
     known.update((node, f"v{place:08}") for place, node in enumerate(node for nodes in stretches for node in nodes))
     stretch = _stretch_of(found)
-    colours = _colours([node for node in found.body if node in dead], known)
+    colours = _colours([node for node in found.body if node in dead], found.sinks, known)
     last = len(stretches) - 1
     placed: list[list[Node]] = [[] for _ in stretches]
     done: set[Node] = set()
@@ -182,12 +182,16 @@ def _add_dead(found: Scan, dead: set[Node], stretches: list[list[Node]]) -> None
         stretches[index][end:end] = nodes
 
 
-def _colours(dead: list[Node], known: dict[Node, str]) -> dict[Node, str]:
-    """Return a digest for each dead node of what it computes and who uses it, free of names."""
-    known = dict(known)
+def _colours(dead: list[Node], sinks: list[Node], known: dict[Node, str]) -> dict[Node, str]:
+    """Return a digest for each dead node of what it computes, free of names.
+
+    Where that does not tell the ends apart, who else uses the values comes in.
+    """
     for node in dead:
         known[node] = _digest(node, known)
     for _ in range(3):
+        if len({known[node] for node in sinks}) == len(sinks):
+            break
         below = {node: _hash([known[node], *sorted(known[user] for user in node.users)]) for node in dead}
         for node in dead:
             known[node] = _hash([below[node], *(below.get(source, known[source]) for source in node._input_nodes)])
@@ -195,7 +199,7 @@ def _colours(dead: list[Node], known: dict[Node, str]) -> dict[Node, str]:
 
 
 def _hash(parts: list[str]) -> str:
-    return hashlib.sha256("|".join(parts).encode()).hexdigest()
+    return hashlib.blake2b("|".join(parts).encode(), digest_size=16).hexdigest()
 
 
 def _target(node: Node) -> str:
@@ -203,7 +207,7 @@ def _target(node: Node) -> str:
 
 
 def _digest(node: Node, known: dict[Node, str]) -> str:
-    return _hash([node.op, _target(node), _spelled(node.args, known), _spelled(node.kwargs, known)])
+    return _hash([node.op, _target(node), *[_spelled(item, known) for item in node.args], _spelled(node.kwargs, known)])
 
 
 def _spelled(value: Any, known: dict[Node, str]) -> str:

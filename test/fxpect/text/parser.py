@@ -122,9 +122,8 @@ class _GraphReader:
             raise GraphTextError(f"torch cannot compile this graph: {error}", function.lineno) from error
         return graph_module, self.typed == 0 and self.typed_inputs == self.inputs > 0
 
-    def _declare_symbols(self, body: list[ast.stmt]) -> list[ast.stmt]:
-        while body and isinstance(body[0], ast.AnnAssign) and isinstance(body[0].target,
-                                                                         ast.Name) and body[0].value is None:
+    def _declare_symbols(self, body: list[Any]) -> list[Any]:
+        while body and _is_range(body[0]):
             statement = body.pop(0)
             self.shared.symbols.declare(statement.target.id, _annotation(statement.annotation), statement.lineno)
         return body
@@ -180,7 +179,7 @@ class _GraphReader:
         self.attributes.add(path)
         modules.place(self.root, path, value, line)
 
-    def _declare(self, path: str, annotation: ast.AST | None, value: ast.AST | None, line: int) -> None:
+    def _declare(self, path: str, annotation: Any, value: Any, line: int) -> None:
         """Make the attribute or submodule of a line such as ``self.weight: "f32[4, 4]"``."""
         if annotation is not None:
             made = self.shared.types.tensor(_annotation(annotation), line, real=True)
@@ -198,7 +197,7 @@ class _GraphReader:
         else:
             self._attach(path, self._module_or_constant(value, line), line)
 
-    def _fill(self, made: torch.Tensor, value: ast.AST, line: int) -> None:
+    def _fill(self, made: torch.Tensor, value: Any, line: int) -> None:
         try:
             with torch.no_grad():
                 made.copy_(torch.tensor(self.reader.read(value), dtype=made.dtype).reshape(made.shape))
@@ -207,11 +206,10 @@ class _GraphReader:
         except Exception as error:
             raise GraphTextError(f"these numbers do not fit the type: {error}", line) from None
 
-    def _module_or_constant(self, value: ast.AST, line: int) -> Any:
+    def _module_or_constant(self, value: Any, line: int) -> Any:
         training = True
         call = value
-        if isinstance(call, ast.Call) and isinstance(call.func,
-                                                     ast.Attribute) and call.func.attr == "eval" and not call.args:
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "eval":
             training, call = False, call.func.value
         name = dotted(call.func) if isinstance(call, ast.Call) else None
         if name is None or not name.startswith("torch.nn."):
@@ -220,7 +218,7 @@ class _GraphReader:
         made = modules.build_module(name, [self.reader.read(item) for item in call.args], kwargs, line)
         return made.train(training)
 
-    def _define(self, name: str, annotation: ast.AST | None, value: ast.AST, line: int) -> None:
+    def _define(self, name: str, annotation: Any, value: Any, line: int) -> None:
         path = _attribute_path(value)
         if path is not None:
             self._check_attribute(path, line)
@@ -263,20 +261,25 @@ class _GraphReader:
         receiver = self.reader.read(call.func.value)
         return self.graph.create_node("call_method", method, (receiver, *args), kwargs, name=name)
 
-    def _type(self, node: Node, annotation: ast.AST) -> None:
+    def _type(self, node: Node, annotation: Any) -> None:
         text = _annotation(annotation)
         if text == MISSING:
             return
         node.meta[self.meta_key] = self.shared.types.value(text, annotation.lineno)
 
 
-def _annotation(tree: ast.AST) -> str:
+def _is_range(statement: ast.stmt) -> bool:
+    """Say whether a line declares a symbol: ``s0: "2 <= s0"``."""
+    return isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value is None
+
+
+def _annotation(tree: Any) -> str:
     if not isinstance(tree, ast.Constant) or not isinstance(tree.value, str):
         raise GraphTextError('expected a type in quotes, such as "f32[2, 8]"', tree.lineno)
     return tree.value
 
 
-def _attribute_path(tree: ast.AST | None) -> str | None:
+def _attribute_path(tree: Any) -> str | None:
     """Return ``a.b`` for ``self.a.b`` and for ``self["a.b"]``, None for anything else."""
     if isinstance(tree, ast.Subscript) and isinstance(tree.value, ast.Name) and tree.value.id == "self":
         return tree.slice.value if isinstance(tree.slice, ast.Constant) and isinstance(tree.slice.value, str) else None

@@ -45,8 +45,8 @@ def graph_text(graph: Any, *, order: str = "canonical", types: bool = True) -> s
         owner = module.owning_module
         module = owner if owner is not None and getattr(owner, "graph", None) is module else _Bare(module)
     if not isinstance(getattr(module, "graph", None), torch.fx.Graph):
-        raise FxpectError(f"graph_text: expected a GraphModule, a Graph or an ExportedProgram; got "
-                          f"{type(graph).__name__}")
+        raise FxpectError("graph_text: expected a GraphModule, a Graph or an ExportedProgram; "
+                          f"got {type(graph).__name__}")
     printer = _Printer(module, order, types, SymbolNames())
     with torch._C.DisableTorchFunctionSubclass():  # reading the sizes of a fake tensor costs half as much
         lines = printer.lines("forward", 0)
@@ -79,12 +79,14 @@ class _Printer:
 
     def __init__(self, module: Any, order: str, types: bool, symbols: SymbolNames):
         self.module, self.order, self.types, self.symbols = module, order, types, symbols
-        self.type_text = TypeWriter(symbols).text
+        writer = TypeWriter(symbols)
+        self.type_text, self.result_text = writer.text, writer.result
         self.names: dict[Node, str] = {}
         self.input_names: dict[str, str] = {}
         self.texts = value_writer(self.names, symbols.text)
         self.attributes: dict[str, str] = {}
         self.mark_missing = False
+        self.meta_keys = ("val", "example_value")
 
     def lines(self, name: str, depth: int) -> list[str]:
         """Return the lines of ``def name(self, ...)`` at the given depth."""
@@ -99,8 +101,8 @@ class _Printer:
         pad = _INDENT * (depth + 1)
         head = self._head(name, found.inputs, names, depth)
         declared, nested = modules.declare(used, self.type_text, lambda value: self.texts[type(value)](value))
-        calls = {key: (call, names.stream(base)) for key, (call, base) in calls.items()}
-        statements = self._checked(self._statements, body, calls, names.stream, pad)
+        given = {key: (call, names.stream(base)) for key, (call, base) in calls.items()}
+        statements = self._checked(self._statements, body, given, names.stream, pad)
         if any(type(value) is str for node in found.effects for value in node.args):
             statements = self._rename_in_messages(body, statements)
         for output in found.outputs:
@@ -133,7 +135,10 @@ class _Printer:
 
     def _input(self, node: Node, names: Names) -> str:
         value = node.meta.get("val")
-        value = node.meta.get("example_value") if value is None else value
+        if value is None:
+            value = node.meta.get("example_value")
+            if value is not None:
+                self.meta_keys = ("example_value", "val")
         target = str(node.target)
         base = None
         if _SYMBOL_NAME.fullmatch(target) and isinstance(value, (torch.SymInt, torch.SymFloat)):
@@ -150,10 +155,11 @@ class _Printer:
 
     def _statements(self, body: list[Node], calls: dict[int, tuple[str, Iterator[str]]],
                     stream: Callable[[str], Iterator[str]], pad: str) -> list[str]:
-        names, texts, typed, type_text = self.names, self.texts, self.types, self.type_text
+        names, texts, typed, type_text = self.names, self.texts, self.types, self.result_text
         methods: dict[str, Iterator[str]] = {}
         lines: list[str] = []
         append = lines.append
+        key, other_key = self.meta_keys
         for node in body:
             op = node.op
             items = [names[item] if type(item) is Node else texts[type(item)](item) for item in node.args]
@@ -167,9 +173,9 @@ class _Printer:
                 right = f"{call}({', '.join(items)})"
             elif op == "call_method":
                 call = node.target
-                given = methods.get(call)
-                if given is None:
-                    given = methods[call] = stream(word(call))
+                if call not in methods:
+                    methods[call] = stream(word(call))
+                given = methods[call]
                 receiver = items.pop(0)
                 if type(node.args[0]) is not Node:
                     receiver = f"({receiver})"
@@ -182,9 +188,9 @@ class _Printer:
             name = names[node] = next(given)
             if typed:
                 meta = node.meta
-                value = meta.get("val")
+                value = meta.get(key)
                 if value is None:
-                    value = meta.get("example_value")
+                    value = meta.get(other_key)
                 written = self._unknown(node, call) if value is None else type_text(value)
                 if written is not None:
                     append(f'{pad}{name}: "{written}" = {right}')

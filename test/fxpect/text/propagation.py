@@ -58,7 +58,7 @@ def quiet_state(meta_key: str) -> Iterator[None]:
     """Run with gradients as the capture had them, and put every global mode that a graph can switch back."""
     keys = ("cpu", "cuda")
     saved = [(key, torch.is_autocast_enabled(key), torch.get_autocast_dtype(key)) for key in keys]
-    cache = torch.is_autocast_cache_enabled()
+    cache, random = torch.is_autocast_cache_enabled(), torch.get_rng_state()
     try:
         with torch.set_grad_enabled(meta_key == "example_value"):
             yield
@@ -67,6 +67,7 @@ def quiet_state(meta_key: str) -> Iterator[None]:
             torch.set_autocast_enabled(key, enabled)
             torch.set_autocast_dtype(key, dtype)
         torch.set_autocast_cache_enabled(cache)
+        torch.set_rng_state(random)
 
 
 def retype(node: Node, meta_key: str, mode: FakeTensorMode) -> Any:
@@ -88,9 +89,8 @@ def propagate(module: GraphModule, fake_inputs: Sequence[Any] | None = None, *, 
     """
     key = meta_key or meta_key_of(module)
     if mode is None:
-        mode = next((value.fake_mode for value in _flat(list(fake_inputs or ())) if isinstance(value, FakeTensor)),
-                    None)
-        mode = mode or fake_mode_of(module) or new_fake_mode()
+        given = (value.fake_mode for value in _flat(list(fake_inputs or ())) if isinstance(value, FakeTensor))
+        mode = next(given, None) or fake_mode_of(module) or new_fake_mode()
     placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
     if fake_inputs is not None:
         if len(fake_inputs) != len(placeholders):
@@ -146,7 +146,7 @@ def _run(node: Node, key: str, mode: FakeTensorMode, known: dict[Any, Any], stor
 def _keep_symbols(old: Any, new: Any, environment: ShapeEnv) -> None:
     """Let a size that only the data knows keep its symbol when its node runs again."""
     for before, after in zip(_sizes(old), _sizes(new)):
-        symbols = [getattr(getattr(size, "node", None), "expr", None) for size in (before, after)]
+        symbols: list[Any] = [getattr(getattr(size, "node", None), "expr", None) for size in (before, after)]
         if None not in symbols and symbols[0] != symbols[1] and all(
                 symbol.is_Symbol and symbol.name.startswith("u") for symbol in symbols):
             environment._rename_unbacked_to(symbols[1], symbols[0])

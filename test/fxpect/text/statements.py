@@ -12,6 +12,7 @@ _ASSIGNMENT = re.compile(r'( *)([^\W\d]\w*)(?:: "([^"]*)")? = (.*)')
 _RETURN = re.compile(r"( *)return(?: (.*))?")
 _DEF = re.compile(r"( *)def ([^\W\d]\w*)\((.*)")
 _PARAMETER = re.compile(r'(\**[^\W\d]\w*)(?:: "([^"]*)")?(?: ?= ?(.*))?')
+_NOTE = re.compile(r' *(self[.\[]|\w+: "[^"]*"$|pass$)')
 _WORD = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|(?<![\w.])([^\W\d]\w*)\b(?!=)""")
 
 
@@ -141,8 +142,7 @@ def _line(function: Function, places: dict[str, int], line: str, number: int) ->
     if found is not None:
         template, inputs = _holes(found[2] or "None", places)
         function.values.append(Value("return", template, inputs, None, line.strip()))
-    elif line.lstrip().startswith(("self.", "self[")) or re.fullmatch(r' *\w+: "[^"]*"',
-                                                                      line) or line.strip() == "pass":
+    elif _NOTE.match(line):
         function.notes.append(line.strip())
     else:
         raise GraphTextError(f"expected a line of a graph; got {line.strip()[:60]!r}", number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import operator
 from typing import Any
 
 import sympy
@@ -23,9 +24,8 @@ _FUNCTIONS = {name: value for name, value in vars(torch_sympy).items()
 _FUNCTIONS |= {name: getattr(sympy, name) for name in
                "Eq Ne Abs And Or Not Piecewise ceiling floor sqrt log exp sin cos tan".split()}
 _OPERATIONS = {
-    ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a * b, ast.Pow: lambda a,
-    b: a ** b,
-    ast.Div: lambda a, b: a / b, ast.FloorDiv: torch_sympy.FloorDiv, ast.Mod: torch_sympy.Mod,
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Pow: operator.pow,
+    ast.Div: operator.truediv, ast.FloorDiv: torch_sympy.FloorDiv, ast.Mod: torch_sympy.Mod,
     ast.BitAnd: sympy.And, ast.BitOr: sympy.Or}
 _COMPARISONS = {ast.Lt: sympy.Lt, ast.LtE: sympy.Le, ast.Gt: sympy.Gt, ast.GtE: sympy.Ge, ast.Eq: sympy.Eq,
                 ast.NotEq: sympy.Ne}
@@ -64,7 +64,7 @@ class SymbolNames:
             new.sort(key=lambda symbol: (places.get(symbol, len(places)), symbol.name))
         for symbol in new:
             self._add(symbol, environment)
-        return str(expression.xreplace({symbol: self._renamed[symbol] for symbol in free}))
+        return _renamed_text(expression, frozenset((symbol, self._renamed[symbol]) for symbol in free))
 
     def _add(self, symbol: Any, environment: Any) -> None:
         prefix = symbol.name.rstrip("0123456789")
@@ -98,6 +98,12 @@ def _bound(value: Any) -> Any:
     except (TypeError, ValueError, OverflowError, AttributeError):
         return None
     return None if abs(number) >= _NO_BOUND else number
+
+
+@functools.lru_cache(maxsize=4096)
+def _renamed_text(expression: Any, names: frozenset[tuple[Any, Any]]) -> str:
+    """Return an expression under other names; the text of a product depends on them, so they come first."""
+    return str(expression.xreplace(dict(names)))
 
 
 class SymbolTable:
@@ -205,15 +211,14 @@ class SymbolTable:
             raise GraphTextError(f"expected a size expression; got {text[:80]!r}: {type(error).__name__}",
                                  line) from None
 
-    def _read(self, tree: ast.AST, line: int | None, depth: int) -> Any:
+    def _read(self, tree: Any, line: int | None, depth: int) -> Any:
         if depth > 50:
             raise GraphTextError("expected a size expression of at most 50 levels", line)
         kind = type(tree)
         if kind is ast.Constant and type(tree.value) in (int, float, bool):
             return sympy.sympify(tree.value)
         if kind is ast.Name:
-            return {"True": sympy.true, "False": sympy.false, "oo": sympy.oo}.get(tree.id) or self._symbol(tree.id,
-                                                                                                           line)
+            return self._symbol(tree.id, line) if tree.id != "oo" else sympy.oo
         if kind is ast.BinOp and type(tree.op) in _OPERATIONS:
             left, right = self._read(tree.left, line, depth + 1), self._read(tree.right, line, depth + 1)
             return _OPERATIONS[type(tree.op)](left, right)

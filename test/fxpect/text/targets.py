@@ -24,39 +24,33 @@ from fxpect.errors import FxpectError, UnknownTargetError
 # Where torch keeps functions that reach a graph; the first place that holds the very object gives its name.
 _TORCH_PLACES = (
     "torch", "torch.nn.functional", "torch.linalg", "torch.fft", "torch.special", "torch.sparse", "torch.foreach",
-    "torch.functional",
-    "torch.nn.init", "torch.nested", "torch.signal.windows", "torch.amp.autocast_mode", "torch._C._nn",
-    "torch._C._linalg", "torch._C._fft", "torch._C._special", "torch._C._sparse", "torch._C._nested", "torch._C",
-    "torch._C._VariableFunctions", "torch._C._functorch", "torch._functorch.predispatch", "torch._functorch.vmap",
-    "torch.autograd.functional", "torch.autograd.forward_ad", "torch.nn.utils.rnn",
-    "torch.fx.experimental.symbolic_shapes",
-)
+    "torch.functional", "torch.nn.init", "torch.nested", "torch.signal.windows", "torch.amp.autocast_mode",
+    "torch._C._nn", "torch._C._linalg", "torch._C._fft", "torch._C._special", "torch._C._sparse",
+    "torch._C._nested", "torch._C", "torch._C._VariableFunctions", "torch._C._functorch",
+    "torch._functorch.predispatch", "torch._functorch.vmap", "torch.autograd.functional",
+    "torch.autograd.forward_ad", "torch.nn.utils.rnn", "torch.fx.experimental.symbolic_shapes")
 
 # Functions that torch does not let a subclass override, mostly because they take no tensor, yet that graphs call.
 _MORE_TORCH = frozenset(
     "torch." + name for name in (
         "arange as_tensor bartlett_window blackman_window complex empty empty_like empty_permuted empty_strided eye "
-        "full "
-        "full_like hamming_window hann_window kaiser_window linspace logspace normal ones ones_like rand rand_like "
-        "randint "
-        "randint_like randn randn_like randperm range scalar_tensor tensor sparse_coo_tensor sparse_csr_tensor "
-        "sparse_compressed_tensor tril_indices triu_indices vander zeros zeros_like asarray broadcast_shapes can_cast "
-        "promote_types result_type is_tensor is_grad_enabled is_floating_point is_complex set_grad_enabled "
-        "get_default_dtype finfo iinfo sym_float sym_int sym_ite sym_max sym_min sym_not sym_sqrt sym_sum "
-        "sym_fresh_size "
-        "sym_constrain_range sym_constrain_range_for_size cond while_loop _check _check_is_size _check_value "
-        "_check_index _check_type _check_tensor_all _check_with _assert _assert_async "
+        "full full_like hamming_window hann_window kaiser_window linspace logspace normal ones ones_like rand "
+        "rand_like randint randint_like randn randn_like randperm range scalar_tensor tensor sparse_coo_tensor "
+        "sparse_csr_tensor sparse_compressed_tensor tril_indices triu_indices vander zeros zeros_like asarray "
+        "broadcast_shapes can_cast promote_types result_type is_tensor is_grad_enabled is_floating_point is_complex "
+        "set_grad_enabled get_default_dtype finfo iinfo sym_float sym_int sym_ite sym_max sym_min sym_not sym_sqrt "
+        "sym_sum sym_fresh_size sym_constrain_range sym_constrain_range_for_size cond while_loop _check "
+        "_check_is_size _check_value _check_index _check_type _check_tensor_all _check_with _assert _assert_async "
         "_C._set_grad_enabled _C._autograd._saved_tensors_hooks_disable _C._autograd._saved_tensors_hooks_enable "
         "_C._functorch._vmap_increment_nesting _C._functorch._vmap_decrement_nesting _C._functorch._add_batch_dim "
-        "_C._functorch._remove_batch_dim _C._functorch._grad_increment_nesting _C._functorch._grad_decrement_nesting "
-        "_C._functorch._wrap_for_grad _C._functorch._unwrap_for_grad _C._functorch.set_inplace_requires_grad_allowed "
-        "_functorch.predispatch._vmap_increment_nesting _functorch.predispatch._vmap_decrement_nesting "
-        "_functorch.predispatch._add_batch_dim _functorch.predispatch._remove_batch_dim "
-        "_functorch.predispatch.lazy_load_decompositions _functorch.vmap.lazy_load_decompositions "
-        "amp.autocast_mode._enter_autocast amp.autocast_mode._exit_autocast "
-        "fx.experimental.symbolic_shapes.cast_symbool_to_symint_guardless "
-        "nn.utils.rnn.pad_sequence manual_seed").split()
-)
+        "_C._functorch._remove_batch_dim _C._functorch._grad_increment_nesting "
+        "_C._functorch._grad_decrement_nesting _C._functorch._wrap_for_grad _C._functorch._unwrap_for_grad "
+        "_C._functorch.set_inplace_requires_grad_allowed _functorch.predispatch._vmap_increment_nesting "
+        "_functorch.predispatch._vmap_decrement_nesting _functorch.predispatch._add_batch_dim "
+        "_functorch.predispatch._remove_batch_dim _functorch.predispatch.lazy_load_decompositions "
+        "_functorch.vmap.lazy_load_decompositions amp.autocast_mode._enter_autocast "
+        "amp.autocast_mode._exit_autocast fx.experimental.symbolic_shapes.cast_symbool_to_symint_guardless "
+        "nn.utils.rnn.pad_sequence manual_seed").split())
 
 # Reached by an allowed path, yet able to touch files, processes, or run a callable that the text supplies.
 _REFUSED_TORCH = frozenset(
@@ -78,7 +72,8 @@ _DUNDER_METHODS = frozenset(
         "index int invert ior ipow irshift isub itruediv ixor le len long lshift lt matmul mod mul ne neg nonzero or "
         "pos pow radd rand rdiv rfloordiv rlshift rmatmul rmod rmul ror rpow rrshift rshift rsub rtruediv rxor setitem "
         "sub truediv xor div").split())
-_REFUSED_OPERATOR = frozenset({"attrgetter", "itemgetter", "methodcaller", "call"})
+_REFUSED_OPERATOR = frozenset(  # run a callable, or take unbounded time and memory for one number
+    {"attrgetter", "itemgetter", "methodcaller", "call", "factorial", "comb", "perm"})
 _PLAIN_METHODS = frozenset(
     "append extend index count items keys values get copy bit_length conjugate is_integer as_integer_ratio "
     "tolist numel dim size stride item".split())
@@ -251,8 +246,8 @@ def _resolve_operator(parts: list[str]) -> Callable | None:
         return None
     if parts[0] == "higher_order":
         importlib.import_module("torch._higher_order_ops")  # torch registers these operators on import
-        found = None if len(parts) != 2 or parts[1].startswith("__") else getattr(torch.ops.higher_order, parts[1],
-                                                                                  None)
+        plain = len(parts) == 2 and not parts[1].startswith("__")
+        found = getattr(torch.ops.higher_order, parts[1], None) if plain else None
         return found if isinstance(found, HigherOrderOperator) else None
     qualified = f"{parts[0]}::{parts[1]}"
     if parts[0] in _LIBRARIES:

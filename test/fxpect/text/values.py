@@ -77,8 +77,7 @@ class _Texts(dict):
         for kind in _PLAIN:
             self[kind] = kind.__repr__
         self[float] = float_text
-        for kind in (list, immutable_list):
-            self[kind] = self._list
+        self[list] = self[immutable_list] = self._list
         self[tuple] = self._tuple
 
     def __missing__(self, kind: type) -> Callable[[Any], str]:
@@ -118,7 +117,7 @@ def value_writer(names: dict[Any, str], symbol_text: Callable[[Any], str]) -> di
     return _Texts(names, symbol_text)
 
 
-def dotted(tree: ast.AST) -> str | None:
+def dotted(tree: Any) -> str | None:
     """Return ``a.b.c`` for a chain of attributes on a name, None for anything else."""
     parts: list[str] = []
     while isinstance(tree, ast.Attribute):
@@ -136,7 +135,7 @@ class ValueReader:
     def __init__(self, names: dict[str, Any], symbol: Callable[[str, str, int], Any]):
         self.names, self.symbol = names, symbol
 
-    def read(self, tree: ast.AST, depth: int = 0) -> Any:
+    def read(self, tree: Any, depth: int = 0) -> Any:
         """Return the argument that ``tree`` writes; raises GraphTextError for anything but a constant or a value."""
         kind = type(tree)
         if kind is ast.Constant:
@@ -159,7 +158,7 @@ class ValueReader:
             return self._called(tree, depth)
         raise GraphTextError(f"expected a constant or a value defined above; got {_shown(tree)}", tree.lineno)
 
-    def _key(self, tree: ast.AST, depth: int) -> Any:
+    def _key(self, tree: Any, depth: int) -> Any:
         key = self.read(tree, depth + 1)
         try:
             hash(key)
@@ -173,7 +172,7 @@ class ValueReader:
             raise GraphTextError(f"expected a number after the minus sign; got {_shown(tree.operand)}", tree.lineno)
         return -value
 
-    def _named(self, tree: ast.AST) -> Any:
+    def _named(self, tree: Any) -> Any:
         name = dotted(tree)
         if name in CONSTANTS:
             return CONSTANTS[name]
@@ -208,7 +207,7 @@ class ValueReader:
         raise GraphTextError(f"expected a constant or a value defined above; got {_shown(tree)}", tree.lineno)
 
 
-def _shown(tree: ast.AST) -> str:
+def _shown(tree: Any) -> str:
     """Return a short source form for a message, never failing on a tree that is too deep to print."""
     try:
         text = ast.unparse(tree)
