@@ -95,14 +95,15 @@ def _shortest(number: Any) -> Any:
 def _constructor(module: torch.nn.Module, constant: Callable[[Any], str]) -> str:
     """Return the call that builds a torch.nn module like this one, or ``opaque(...)``."""
     kind: Any = type(module)
+    unknown = f'opaque("{kind.__module__}.{kind.__qualname__}")'
     if _MODULES.get(kind.__name__) is not kind:
-        return f'opaque("{kind.__module__}.{kind.__qualname__}")'
+        return unknown
     arguments = []
     for name, parameter in _parameters(kind):
         value = _argument(module, name)
         if value is _NOTHING:
             if parameter.default is parameter.empty:
-                return f'opaque("{kind.__module__}.{kind.__qualname__}")'
+                return unknown
             continue
         if parameter.default is parameter.empty:
             arguments.append(constant(value))

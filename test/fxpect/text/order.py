@@ -165,7 +165,7 @@ def _add_dead(found: Scan, dead: set[Node], stretches: list[list[Node]]) -> None
     last = len(stretches) - 1
     placed: list[list[Node]] = [[] for _ in stretches]
     done: set[Node] = set()
-    for sink in sorted(found.sinks, key=lambda node: (_target(node), colours[node])):
+    for sink in sorted(found.sinks, key=lambda node: (_target(node), _spelled(node.args, colours), colours[node])):
         stack = [sink]
         while stack:
             node = stack[-1]
