@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 
 from fxpect.strategies.operators.building import (
-    ANY,
     BOOL,
     COMPLEX,
     FLOATS,
@@ -142,7 +141,7 @@ ROWS = (
     row("pointwise complex", "complex", torch.complex, aten.complex.default,
         lambda b: (lambda x: call(x, b.like(x)))(b.tensor(WIDE))),
     row("pointwise complex", "abs complex", torch.abs, aten.abs.default, unary(COMPLEX)),
-    row("pointwise complex", "mul complex", torch.mul, aten.mul.Tensor, binary(ANY, COMPLEX)),
+    row("pointwise complex", "mul complex", torch.mul, aten.mul.Tensor, binary((*WIDE, *COMPLEX), COMPLEX)),
     row("cast", "to dtype", "to", aten._to_copy.default, _cast),
     row("cast", "float", "float", None, unary(REAL)),
     row("cast", "double", "double", None, unary(REAL)),
