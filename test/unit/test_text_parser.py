@@ -1,8 +1,11 @@
 """Graph texts are read back exactly, compute what the graph computes, and can do nothing else."""
 
 import math
+import random
+import re
 import textwrap
 import unittest
+from pathlib import Path
 
 import torch
 from hypothesis import given, settings
@@ -15,6 +18,7 @@ from fxpect.text.printer import graph_text
 from test.unit import graphs, models
 
 torch.set_num_threads(1)
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "graph_text"
 
 
 def one_call(expression: str, name: str = "y") -> str:
@@ -285,10 +289,34 @@ class RefusalTests(unittest.TestCase):
                      'def f(self, x: "f32[' + "-" * 5000 + '2]"):\n    return x\n',
                      'def f(self, x: "' + "(" * deep + '"):\n    return x\n',
                      'def f(self, x: "' + "[" * deep + "]" * deep + '"):\n    return x\n',
+                     'def f(self, x: "f32[2**9**9**9]"):\n    return x\n',
+                     'def f(self, x: "f32[LShift(1, 10000000000)]"):\n    return x\n',
+                     'def f(self, x):\n    self.w: "f32[9999999, 9999999]"\n    return x\n',
+                     "def f(self, x):\n    self.w = torch.nn.Linear(9999999, 9999999)\n    return x\n",
                      'def f(self, x: "f32[' + "9" * 5000 + ']"):\n    return x\n',
                      one_call("torch.add(a, " + "9" * 5000 + ")")):
             with self.subTest(text=text[:80]):
                 self.refuse(text, "")
+
+    def test_what_does_not_type_is_told_with_its_node(self):
+        """Where types are filled in, an operator that does not take them is named."""
+        self.refuse(one_call("torch.mm(a, b)"), r"does not fit the types of its inputs: .*while propagating through %y")
+
+    def test_damaged_texts(self):
+        """A stored text with one token exchanged is read or refused, and what is read prints the same again."""
+        chooser, words = random.Random(0), re.compile(r"\w+|\s+|[^\w\s]")
+        texts = [words.findall(path.read_text(encoding="utf-8")) for path in sorted(FIXTURES.glob("*.dynamo.txt"))]
+        read = 0
+        for _ in range(1500):
+            tokens = list(chooser.choice(texts))
+            tokens[chooser.randrange(len(tokens))] = chooser.choice(chooser.choice(texts))
+            try:
+                text = graph_text(parse_graph("".join(tokens)))
+            except GraphTextError:
+                continue
+            read += 1
+            self.assertEqual(graph_text(parse_graph(text)), text)
+        self.assertGreater(read, 50)
 
     def test_long_texts_are_read(self):
         """Length alone is no fault: thousands of lines are read."""

@@ -95,8 +95,9 @@ def _shortest(number: Any) -> Any:
 def _constructor(module: torch.nn.Module, constant: Callable[[Any], str]) -> str:
     """Return the call that builds a torch.nn module like this one, or ``opaque(...)``."""
     kind: Any = type(module)
+    name_of_kind = kind.__name__
     unknown = f'opaque("{kind.__module__}.{kind.__qualname__}")'
-    if _MODULES.get(kind.__name__) is not kind:
+    if _MODULES.get(name_of_kind) is not kind:
         return unknown
     arguments = []
     for name, parameter in _parameters(kind):
@@ -113,7 +114,7 @@ def _constructor(module: torch.nn.Module, constant: Callable[[Any], str]) -> str
     dtypes = {tensor.dtype for tensor in held if tensor is not None}
     if len(dtypes) == 1 and torch.float32 not in dtypes:
         arguments.append(f"dtype={dtypes.pop()}")
-    return f"torch.nn.{kind.__name__}({', '.join(arguments)})" + ("" if module.training else ".eval()")
+    return f"torch.nn.{name_of_kind}({', '.join(arguments)})" + ("" if module.training else ".eval()")
 
 
 @functools.cache

@@ -38,8 +38,16 @@ def parse_graph(text: str, *, meta_key: str | None = None, sizes: dict[str, int]
     if function.decorator_list:
         module.meta[modules.SIGNATURE] = [f"@{ast.unparse(item)}".replace("'", '"') for item in function.decorator_list]
     if wanting:
-        propagation.propagate(module, meta_key=meta_key or _guess_key(text), mode=mode, only_missing=True)
+        try:
+            propagation.propagate(module, meta_key=meta_key or _guess_key(text), mode=mode, only_missing=True)
+        except Exception as error:
+            raise GraphTextError(f"the graph does not fit the types of its inputs: {_told(error)}") from error
     return module
+
+
+def _told(error: Exception) -> str:
+    """Return an error with its notes, which name the node."""
+    return "; ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
 
 
 def _guess_key(text: str) -> str:

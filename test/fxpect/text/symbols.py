@@ -23,6 +23,7 @@ _FUNCTIONS = {name: value for name, value in vars(torch_sympy).items()
               and value.__module__ == torch_sympy.__name__}
 _FUNCTIONS |= {name: getattr(sympy, name) for name in
                "Eq Ne Abs And Or Not Piecewise ceiling floor sqrt log exp sin cos tan".split()}
+_GROWING = frozenset({"LShift", "PowByNatural", "FloatPow", "exp"})
 _OPERATIONS = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Pow: operator.pow,
     ast.Div: operator.truediv, ast.FloorDiv: torch_sympy.FloorDiv, ast.Mod: torch_sympy.Mod,
@@ -183,7 +184,10 @@ class SymbolTable:
     def _number(self, kind: str, text: str, line: int | None) -> Any:
         expression = self.expression(text, line)
         if not getattr(expression, "free_symbols", None):
-            return {"SymInt": int, "SymFloat": float, "SymBool": bool}[kind](expression)
+            try:
+                return {"SymInt": int, "SymFloat": float, "SymBool": bool}[kind](expression)
+            except (TypeError, ValueError, OverflowError):
+                raise GraphTextError(f"expected a {kind}; got {text[:80]!r}", line) from None
         environment = self._environment
         if kind == "SymBool":
             return environment.create_symboolnode(expression)
@@ -221,6 +225,8 @@ class SymbolTable:
             return self._symbol(tree.id, line) if tree.id != "oo" else sympy.oo
         if kind is ast.BinOp and type(tree.op) in _OPERATIONS:
             left, right = self._read(tree.left, line, depth + 1), self._read(tree.right, line, depth + 1)
+            if isinstance(tree.op, ast.Pow):
+                _check_exponent(right, line)
             return _OPERATIONS[type(tree.op)](left, right)
         if kind is ast.UnaryOp and isinstance(tree.op, (ast.USub, ast.Invert)):
             value = self._read(tree.operand, line, depth + 1)
@@ -229,8 +235,17 @@ class SymbolTable:
             left, right = self._read(tree.left, line, depth + 1), self._read(tree.comparators[0], line, depth + 1)
             return _COMPARISONS[type(tree.ops[0])](left, right)
         if kind is ast.Call and isinstance(tree.func, ast.Name) and tree.func.id in _FUNCTIONS and not tree.keywords:
-            return _FUNCTIONS[tree.func.id](*[self._read(item, line, depth + 1) for item in tree.args])
+            arguments = [self._read(item, line, depth + 1) for item in tree.args]
+            if tree.func.id in _GROWING and arguments:
+                _check_exponent(arguments[-1], line)
+            return _FUNCTIONS[tree.func.id](*arguments)
         raise GraphTextError(f"expected a size expression; got {type(tree).__name__}", line)
+
+
+def _check_exponent(value: Any, line: int | None) -> None:
+    """Refuse a power that would fill the memory with digits."""
+    if value.is_number and abs(value) > 64:
+        raise GraphTextError(f"expected an exponent of at most 64; got {str(value)[:20]}", line)
 
 
 @functools.lru_cache(maxsize=1)
