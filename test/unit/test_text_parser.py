@@ -68,6 +68,17 @@ class LawTests(unittest.TestCase):
 
                 self.assertTrue(graphs.same(outcome(parsed, found.arguments), outcome(found.module, found.arguments)))
 
+    def test_models_are_rebuilt_node_by_node(self):
+        """In program order, each node comes back with its kind, target, arguments and type, tuple for tuple."""
+        for name, capture in models.names():
+            with self.subTest(model=name, capture=capture):
+                module = models.captured(name, capture).module
+                text = graph_text(module, order="program")
+                parsed = parse_graph(text)
+
+                self.assertEqual(graph_text(parsed, order="program"), text)
+                self.assertEqual(skeleton(parsed), skeleton(module))
+
     def test_types_alone_are_left_out(self):
         """A text without types is read back without metadata, and prints the same."""
         for name in ("mlp", "branch", "dynamic"):
@@ -87,6 +98,27 @@ def outcome(module, arguments):
         return type(error).__name__
     finally:
         module.load_state_dict(state)
+
+
+def skeleton(module):
+    """Return what each node is: nodes as numbers, attributes by what they hold, operands of cond as tuples."""
+    numbers, found = {}, []
+    for node in module.graph.nodes:
+        numbers[node] = f"%{len(numbers)}"
+        target = node.target
+        if node.op in ("get_attr", "placeholder", "output"):
+            target = None
+        args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), numbers.__getitem__)
+        if getattr(target, "__name__", "") in ("cond", "while_loop"):
+            args = tuple(tuple(item) if isinstance(item, list) else item for item in args)
+        attribute = module.get_submodule(node.target) if node.op == "call_module" else None
+        if node.op == "get_attr":
+            owner, _, last = node.target.rpartition(".")
+            attribute = getattr(module.get_submodule(owner), last)
+        inner = skeleton(attribute) if isinstance(attribute, torch.fx.GraphModule) else type(attribute)
+        words = [word for word in map(repr, (args, dict(kwargs))) if "Runtime assertion" not in word]
+        found.append((node.op, target if node.op != "call_module" else None, words, inner))
+    return found
 
 
 class ReadingTests(unittest.TestCase):

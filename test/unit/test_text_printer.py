@@ -399,6 +399,14 @@ class FormTests(unittest.TestCase):
 
             self.assertEqual(graph_text(torch.export.load(buffer)), graph_text(program))
 
+    def test_operand_lists_become_tuples_and_keywords_stay(self):
+        """The operands of cond are a tuple in the text either way; its keyword arguments are kept."""
+
+        def make(g, x):
+            return g.call_function(torch.ops.higher_order.cond, (x, [x]), {"operands": [x]})
+
+        self.assertIn("torch.ops.higher_order.cond(x, (x,), operands=[x])", graph_of(make, "x"))
+
     def test_modules_without_a_constructor_are_opaque(self):
         """A user's module, or one built from objects, is named but cannot be read back."""
 

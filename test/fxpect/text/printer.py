@@ -169,7 +169,8 @@ class _Printer:
             if op == "call_function":
                 call, given = calls[id(node.target)]
                 if call in _TUPLE_OPERANDS:
-                    items = [self._argument(tuple(item) if isinstance(item, list) else item) for item in node.args]
+                    given_items = [tuple(item) if isinstance(item, list) else item for item in node.args]
+                    items[:len(given_items)] = [self._argument(item) for item in given_items]
                 right = f"{call}({', '.join(items)})"
             elif op == "call_method":
                 call = node.target
