@@ -195,11 +195,11 @@ class Einsum(nn.Module):
 
 
 class GatherScatter(nn.Module):
-    """gather, scatter, index_put, index_select, masked_fill and advanced indexing."""
+    """gather, scatter_add, index_put, index_select, masked_fill and advanced indexing."""
 
     def forward(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         a = torch.gather(x, 1, index)
-        b = torch.zeros_like(x).scatter(1, index, a, reduce="add")
+        b = torch.zeros_like(x).scatter_add(1, index, a)
         c = x.index_put((index[:, 0],), torch.ones(4), accumulate=True)
         d = x[index[:, 0], ..., None, ::2].masked_fill(a[:, None, :2] > 0, float("-inf"))
         return b + c + d.sum()

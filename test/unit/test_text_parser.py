@@ -5,6 +5,7 @@ import random
 import re
 import textwrap
 import unittest
+import warnings
 from pathlib import Path
 
 import torch
@@ -292,6 +293,8 @@ class RefusalTests(unittest.TestCase):
                      "def f(self, x):\n    return x\n    return x\n",
                      "def f(self, x):\n    x = torch.add(x, 1)\n    return x\n",
                      "def f(self, x):\n    y = torch.add(y, 1)\n    return x\n", "async def f(self):\n    return 1\n",
+                     "@property\ndef f(self, x):\n    return x\n", "@a(b)\ndef f(self, x):\n    return x\n",
+                     "@a.b(1)\ndef f(self, x):\n    return x\n", "@a(*b)\ndef f(self, x):\n    return x\n",
                      "def f(self, x: int):\n    return x\n",
                      "def f(self, x):\n    y: int = torch.relu(x)\n    return y\n",
                      "def f(self, x, x):\n    return x\n", "def f(self, x):\n    pass\n    y = 3\n    return y\n",
@@ -338,6 +341,8 @@ class RefusalTests(unittest.TestCase):
         """A stored text with one token exchanged is read or refused, and what is read prints the same again."""
         chooser, words = random.Random(0), re.compile(r"\w+|\s+|[^\w\s]")
         texts = [words.findall(path.read_text(encoding="utf-8")) for path in sorted(FIXTURES.glob("*.dynamo.txt"))]
+        self.enterContext(warnings.catch_warnings())
+        warnings.simplefilter("ignore", SyntaxWarning)  # of Python, about code that torch generates from odd graphs
         read = 0
         for _ in range(1500):
             tokens = list(chooser.choice(texts))

@@ -112,7 +112,7 @@ class TypeWriter:
     def _contiguous(self, value: torch.Tensor, sizes: list[str], strides: list[str]) -> bool:
         """Compare with row-major strides without asking torch, which could add a guard."""
         if all(type(size) is int for size in value.shape) and all(type(step) is int for step in value.stride()):
-            expected = 1
+            expected: Any = 1
             if 0 in value.shape:
                 return True
             for size, step in zip(reversed(value.shape), reversed(value.stride())):
@@ -124,7 +124,7 @@ class TypeWriter:
         for size, text, step in zip(reversed(value.shape), reversed(sizes), reversed(strides)):
             if text != "1" and step != self._size(expected):
                 return False
-            expected = expected * size
+            expected = size if type(expected) is int and expected == 1 else expected * size
         return True
 
 

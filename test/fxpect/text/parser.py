@@ -12,6 +12,7 @@ from torch.fx import Graph, GraphModule, Node
 from fxpect.errors import GraphTextError
 from fxpect.text import modules, propagation
 from fxpect.text.annotations import MISSING, TypeReader
+from fxpect.text.signature import read_signature
 from fxpect.text.symbols import SymbolTable
 from fxpect.text.targets import check_method, is_readable_attribute, resolve_target
 from fxpect.text.values import ValueReader, dotted
@@ -36,7 +37,7 @@ def parse_graph(text: str, *, meta_key: str | None = None, sizes: dict[str, int]
     module, wanting = _GraphReader(shared, meta_key or _guess_key(text)).module(function, top=True)
     mode.static_shapes = not symbols.used
     if function.decorator_list:
-        module.meta[modules.SIGNATURE] = [f"@{ast.unparse(item)}".replace("'", '"') for item in function.decorator_list]
+        module.meta[modules.SIGNATURE] = read_signature(function.decorator_list)
     if wanting:
         try:
             propagation.propagate(module, meta_key=meta_key or _guess_key(text), mode=mode, only_missing=True)
