@@ -66,6 +66,20 @@ class StateTests(unittest.TestCase):
                 self.assertIn(words, "\n".join(leaks))
                 self.assertEqual(again, [])
 
+    def test_container_set_before_is_refilled(self):
+        """A container that an earlier test left set and that is written to is one leak, once, whatever ran before."""
+
+        def change_and_restore():
+            pin_configuration()
+            torch._inductor.config.pre_grad_fusion_options = {}
+            snapshot = Snapshot()
+            torch._inductor.config.pre_grad_fusion_options.update(split_cat_pass={})
+            return snapshot.restore(), snapshot.restore(), dict(torch._inductor.config.pre_grad_fusion_options)
+
+        leaks, again, left = in_own_context(change_and_restore)
+
+        self.assertEqual((len(leaks), again, left), (1, [], {}), leaks)
+
     def test_nothing_changed(self):
         """Reading settings, random numbers and configuration is no change."""
 

@@ -128,13 +128,22 @@ class Snapshot:
         for (config, key), (value, kept) in self._mutable.items():
             if not _equal(value, kept):
                 leaks.append(f"{config.__name__}.{key}: {_short(kept)} became {_short(value)}")
-                setattr(config, key, copy.deepcopy(kept))
+                _refill(value, copy.deepcopy(kept))
         for config, old_values in self._plain.items():
             for key, new in config.get_config_copy().items():
                 if key in old_values and not _equal(old_values[key], new):
                     leaks.append(f"{config.__name__}.{key}: {_short(old_values[key])} became {_short(new)}")
             config.load_config(old_values)
         return leaks
+
+
+def _refill(value: Any, kept: Any) -> None:
+    """Give a container its old contents back in place: the saved context holds this very object."""
+    if isinstance(value, list):
+        value[:] = kept
+    else:  # a dict or a set
+        value.clear()
+        value.update(kept)
 
 
 def _settings() -> list[_Setting]:
