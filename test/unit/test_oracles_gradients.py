@@ -5,7 +5,7 @@ import unittest
 import torch
 
 from fxpect.errors import CheckFailure
-from fxpect.oracles.evidence import Evidence
+from fxpect.oracles.evidence import NOTE, Evidence
 from fxpect.oracles.gradients import check_gradients, find_gradients
 
 
@@ -52,6 +52,12 @@ class GradientsTests(unittest.TestCase):
         check_gradients(
             evidence(lambda x: torch.softmax(x, -1), lambda x: torch.exp(torch.log_softmax(x, -1)), leaf(3, 5))
         )
+
+    def test_the_sign_of_a_zero_is_a_note(self):
+        """A gradient that is a zero of the other sign is a note: the order of a sum decides it."""
+        found = list(find_gradients(evidence(lambda x: x * 0.0, lambda x: x * -0.0 + 0.0, leaf(3))))
+
+        self.assertEqual({(one.cause, one.severity) for one in found}, {("gradients:signed-zero", NOTE)})
 
     def test_equal_values_of_another_derivative(self):
         """The same values with half the derivative are reported with both numbers."""

@@ -83,7 +83,7 @@ class MetadataTests(unittest.TestCase):
         )
         self.assertEqual(
             [(one.cause, one.node) for one in found],
-            [("metadata:dtype", "_to_copy_default"), ("metadata:dtype", "mul")],
+            [("metadata:dtype", "_to_copy_default"), ("metadata:dtype-stale", "mul")],
         )
 
     def test_stale_stride(self):

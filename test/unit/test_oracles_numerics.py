@@ -6,7 +6,7 @@ import unittest
 import torch
 
 from fxpect.errors import CheckFailure
-from fxpect.oracles.evidence import NOTE, Evidence
+from fxpect.oracles.evidence import ERROR, NOTE, Evidence
 from fxpect.oracles.memory import copy_args
 from fxpect.oracles.numerics import check_numerics, find_numerics
 
@@ -196,6 +196,14 @@ class NumericsTests(unittest.TestCase):
             lambda x: (torch.rand_like(x), x + 2),
             normal(4),
         )
+
+    def test_equal_draws_in_another_layout_are_a_note(self):
+        """Numbers that stand elsewhere because the tensor they are like has other strides are no wrong numbers."""
+        rewritten = evidence(lambda x: torch.rand_like(x.t().contiguous()), lambda x: torch.rand_like(x.t()), normal(3, 4))
+
+        found = [(one.cause, one.severity) for one in find_numerics(rewritten)]
+
+        self.assertEqual(found, [("numerics:random-values", NOTE), ("numerics:stride", ERROR)])
 
     def test_python_float_output(self):
         """A float that a graph returns is judged like a tensor."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from fxpect.errors import CheckFailure
 from fxpect.examples import Example
+from fxpect.oracles.metadata import STALE
 
 # What an example breaks, the root first: a wrong value explains the wrong metadata of the same example.
 _FAMILIES = (("crash",), ("structure",), ("numerics", "effects"), ("gradients",), ("generality",), ("serialization",),
@@ -20,19 +21,31 @@ _ALIASES = frozenset({"effects:output-aliases-input", "effects:outputs-alias", "
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-    """What tells two causes apart: the label of the failure, its family, and the kinds of steps."""
+    """What tells two causes apart: the label of the failure, its family, and the kinds of steps.
+
+    A trigger says what was done and, after ", ", in which way: "add.alpha changed, not finite". ``steps`` holds
+    all these parts, ``kinds`` only the first of each.
+    """
 
     label: str
     family: int
     steps: frozenset[str]
+    kinds: frozenset[str]
 
     def explains(self, other: Key) -> bool:
-        """Whether a failure with the other key is one more of this: the same family, and these steps among its own."""
+        """Whether a failure with the other key is one more of this.
+
+        It is where both fail alike after the same kinds of steps, taken in another way, and where a failure of
+        the same family had these steps among its own.
+        """
         if self.label == other.label and other.label.startswith(_WITHOUT_STEPS):
             return True
         if not other.label.startswith(_WITHOUT_STEPS) and self.label.startswith(_WITHOUT_STEPS):
             return False
-        return self.family == other.family and bool(self.steps) and self.steps <= other.steps
+        if not self.steps:
+            return False
+        alike = self.label == other.label and self.kinds == other.kinds
+        return alike or self.family == other.family and self.steps <= other.steps
 
     def __str__(self) -> str:
         return f"{self.label} | {' + '.join(sorted(self.steps))}" if self.steps else self.label
@@ -41,10 +54,11 @@ class Key:
 def key(example: Example, failure: CheckFailure) -> Key:
     """Return the key of one failure of one example."""
     label = str(failure.cause)
-    if failure.oracle == "metadata" and failure.node:
+    if failure.oracle == "metadata" and failure.node and not label.endswith(STALE):
         label += f" at {failure.node.rstrip('_0123456789')}"
-    steps = frozenset() if label.startswith(_WITHOUT_STEPS) else frozenset(example.triggers)
-    return Key(label, _family(failure), steps)
+    triggers = [] if label.startswith(_WITHOUT_STEPS) else [trigger.split(", ") for trigger in example.triggers]
+    return Key(label, _family(failure), frozenset(part for parts in triggers for part in parts),
+               frozenset(parts[0] for parts in triggers))
 
 
 def fresh(failures: Iterable[CheckFailure], inherited: frozenset[str]) -> list[CheckFailure]:

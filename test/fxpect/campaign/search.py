@@ -178,7 +178,8 @@ class _Search:
     def findings(self) -> list[Finding]:
         """Return the findings, made small, nearest to the innocent example first; equal ones merged."""
         found: dict[causes.Key, Finding] = {}
-        for met in sorted(self.met.values(), key=lambda met: len(met.example.edits)):
+        nearest = sorted(self.met.items(), key=lambda item: (len(item[1].example.edits), len(item[0].steps)))
+        for _, met in nearest:
             finding = self._finding(met.example, met.failure, met.count)
             mine = causes.key(finding.example, finding.failure)
             known = next((steps for steps in found if steps.explains(mine)), None)

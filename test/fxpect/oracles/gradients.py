@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fxpect.errors import CheckFailure
 from fxpect.oracles.causes import crash_cause, in_one_line
 from fxpect.oracles.difference import form_difference
-from fxpect.oracles.evidence import Evidence, raise_first
+from fxpect.oracles.evidence import ERROR, NOTE, Evidence, raise_first
 from fxpect.oracles.observe import Key
 
 
@@ -16,7 +16,7 @@ def check_gradients(evidence: Evidence) -> None:
 
     Silent where nothing requires grad, or the graph before has no backward either. Misses: second
     derivatives; gradients of tensors that are written to in place; hooks; parameters of a module whose
-    attributes the pass changed, as folding does.
+    attributes the pass changed, as folding does; the sign of a zero (a note).
     """
     raise_first(find_gradients(evidence))
 
@@ -53,7 +53,9 @@ def find_gradients(evidence: Evidence) -> Iterator[CheckFailure]:
         elif old is not None:
             wrong = form_difference(old, new, strides=False) or evidence.arbiter.judge(("grad", key), old, new)
             if wrong is not None:
-                yield evidence.failure("gradients", wrong.kind, f"{what}: {wrong}")
+                # A gradient is a sum, and the sign of a sum that is zero hangs on the order of its terms.
+                severity = NOTE if wrong.kind == "signed-zero" else ERROR
+                yield evidence.failure("gradients", wrong.kind, f"{what}: {wrong}", severity=severity)
 
 
 def _words(key: Key) -> str:

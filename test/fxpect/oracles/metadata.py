@@ -17,6 +17,8 @@ from fxpect.oracles.observe import Trace
 from fxpect.oracles.shapes import Symbols, kept_shapes
 from fxpect.text.propagation import propagate
 
+# Ends the cause where the node was there before the pass: what it is given changed, what is said of it did not.
+STALE = "-stale"
 _UNBACKED = re.compile(r"\bz?u(f?)\d+\b")
 
 
@@ -96,9 +98,12 @@ def _plainly_equal(meta: torch.Tensor, real: Trace) -> bool:
 def _confirmed(evidence: Evidence, suspects: list[tuple[torch.fx.Node, str, str, str]]) -> Iterator[CheckFailure]:
     """Yield the suspects that fake propagation does not agree with either."""
     faked = fake_forms(evidence.after, evidence.meta_key)
+    kept = {node.name: node.target for node in evidence.before.graph.nodes}
     for node, key, cause, words in suspects:
         forms = faked.get(node.name)
         if forms is None or not _same_forms(_tensors(node.meta[key]), forms):
+            if kept.get(node.name) == node.target:
+                cause += STALE
             yield evidence.failure("metadata", cause, f'meta["{key}"]: {words}', node=node.name)
 
 

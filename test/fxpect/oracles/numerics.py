@@ -10,6 +10,7 @@ from fxpect.errors import CheckFailure
 from fxpect.oracles.difference import describe, form_difference
 from fxpect.oracles.evidence import ERROR, NOTE, Evidence, raise_first
 from fxpect.oracles.observe import as_tensor
+from fxpect.oracles.randomness import drawn_in_another_order
 
 
 def check_numerics(evidence: Evidence) -> None:
@@ -17,7 +18,8 @@ def check_numerics(evidence: Evidence) -> None:
 
     Numbers may differ as far as rounding moves the graphs (see ``arbiter``); integers that no rounding
     reaches, NaN and infinities may not. The sign of a zero counts where an input holds a negative zero;
-    elsewhere it is a note, for a legal reordering may change it. Misses: errors smaller than a few times
+    elsewhere it is a note, for a legal reordering may change it. So is what comes of the same numbers drawn in
+    another order, as randn_like draws them in the order of memory. Misses: errors smaller than a few times
     that rounding; everything that the given inputs do not show; strides of sizes below two.
     """
     raise_first(find_numerics(evidence))
@@ -39,7 +41,8 @@ def find_numerics(evidence: Evidence) -> Iterator[CheckFailure]:
             if wrong is not None:
                 random = wrong.kind == "values" and before.drew and i in evidence.random_outputs
                 kind = "random-values" if random else wrong.kind
-                severity = NOTE if kind == "signed-zero" and not _negative_zero(evidence) else ERROR
+                forgiven = drawn_in_another_order(evidence) if random else kind == "signed-zero" and not _negative_zero(evidence)
+                severity = NOTE if forgiven else ERROR
                 yield evidence.failure(
                     "numerics", kind, f"output {i}: {wrong}", node=evidence.output_name(i), severity=severity
                 )

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from fxpect.oracles.evidence import Evidence
 
 
-def draws(gm: torch.fx.GraphModule, args: list[Any], seed: int) -> list[tuple[torch.fx.Node, int]]:
-    """Return the nodes that draw from the global generator, in order, and how many elements each gives."""
+def drawn(gm: torch.fx.GraphModule, args: list[Any], seed: int) -> list[tuple[torch.fx.Node, list[torch.Tensor]]]:
+    """Return the nodes that draw from the global generator, in order, and the tensors that each gives."""
     runs: list[CleanRun] = []
 
     def make(module: torch.fx.GraphModule) -> CleanRun:
@@ -23,11 +23,25 @@ def draws(gm: torch.fx.GraphModule, args: list[Any], seed: int) -> list[tuple[to
         return runs[-1]
 
     observe(gm, args, seed=seed, interpreter=make)
-    return [
-        (node, sum(value.numel() for value in clean.values))
-        for node, clean in runs[0].nodes.items()
-        if clean.generator is not None
-    ]
+    return [(node, clean.values) for node, clean in runs[0].nodes.items() if clean.generator is not None]
+
+
+def draws(gm: torch.fx.GraphModule, args: list[Any], seed: int) -> list[tuple[torch.fx.Node, int]]:
+    """Return the nodes that draw from the global generator, in order, and how many elements each gives."""
+    return [(node, sum(value.numel() for value in values)) for node, values in drawn(gm, args, seed)]
+
+
+def drawn_in_another_order(evidence: Evidence) -> bool:
+    """Whether both graphs draw the same numbers, node by node, that only stand elsewhere in their tensors."""
+    before, after = (
+        [value.detach().flatten() for _, values in drawn(gm, evidence.args, evidence.seed) for value in values]
+        for gm in (evidence.before, evidence.after)
+    )
+    if [value.numel() for value in before] != [value.numel() for value in after]:
+        return False
+    if all(map(torch.equal, before, after)):
+        return False
+    return all(torch.equal(a.sort().values, b.sort().values) for a, b in zip(before, after, strict=True))
 
 
 def live(graph: torch.fx.Graph) -> set[torch.fx.Node]:
