@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Sequence
 from typing import Any
 
 from fxpect.campaign.finding import Finding
 from fxpect.campaign.isolation import isolated_search
 from fxpect.campaign.search import DEFAULT_EXAMPLES, Tally, search
+from fxpect.campaign.starts import Start
 
-__all__ = ["DEFAULT_EXAMPLES", "Finding", "Tally", "check"]
+__all__ = ["DEFAULT_EXAMPLES", "Finding", "Start", "Tally", "check", "check_starts"]
 
 
 def check(pass_: Any, model: Any, *inputs: Any, capture: str | None = None, examples: int | None = None,
-          seconds: float | None = None, seed: int = 0, isolate: bool | None = None, **options: Any) -> list[Finding]:
+          seconds: float | None = None, seed: int = 0, isolate: bool | None = None, dynamic: bool = True,
+          frozen: bool = False, **options: Any) -> list[Finding]:
     """Explore from an innocent example and return the distinct findings, those nearest to it first.
 
     ``pass_`` has any form that ``as_pass`` knows, ``model`` and ``inputs`` any that ``capture`` takes; an
@@ -22,14 +25,24 @@ def check(pass_: Any, model: Any, *inputs: Any, capture: str | None = None, exam
     earlier. Equal arguments give equal findings as long as ``seconds`` does not cut in.
 
     ``isolate`` explores in a forked process, so that a crash of the interpreter, one example of more than
-    ``timeout`` seconds (default 20) or growth by ``memory`` MiB (default 8192) is one finding and not the end; it is the default where
-    processes can be forked. ``dynamic=False`` leaves out the start with dynamic shapes, ``directions``
-    names the kinds of edits (default all), ``frozen`` keeps parameters as attributes, ``tally`` is filled
-    with what was done. Raises ``CaptureError`` when the model cannot be captured.
+    ``timeout`` seconds (default 20) or growth by ``memory`` MiB (default 8192) is one finding and not the end;
+    it is the default where processes can be forked. ``dynamic=False`` leaves out the start with dynamic shapes,
+    ``directions`` names the kinds of edits (default all), ``frozen`` keeps parameters as attributes, ``tally`` is
+    filled with what was done. Raises ``CaptureError`` when the model cannot be captured.
+    """
+    return check_starts(pass_, [Start(model, inputs, capture, frozen=frozen, dynamic=dynamic)], examples=examples,
+                        seconds=seconds, seed=seed, isolate=isolate, **options)
+
+
+def check_starts(pass_: Any, starts: Sequence[Start], *, isolate: bool | None = None, **options: Any) -> list[Finding]:
+    """Explore from several innocent examples at once, as ``check`` does from one.
+
+    ``examples`` is for all of them: at least 600 for each where it is not given.
     """
     if isolate is None:
         isolate = "fork" in multiprocessing.get_all_start_methods() and not multiprocessing.current_process().daemon
-    explore = isolated_search if isolate else search
-    if not isolate:
-        options = {name: value for name, value in options.items() if name not in ("timeout", "memory")}
-    return explore(pass_, model, *inputs, capture=capture, examples=examples, seconds=seconds, seed=seed, **options)
+    if isolate:
+        return isolated_search(pass_, starts, **options)
+    for limit in ("timeout", "memory"):
+        options.pop(limit, None)
+    return search(pass_, starts, **options)

@@ -85,8 +85,8 @@ class Finding:
 
     def __str__(self) -> str:
         steps = "; ".join(self.steps) or "the innocent example itself"
-        lines = [f"{self.pass_name} breaks {self.oracle}: {self.message}", f"  steps: {steps}", f"  inputs: {self.inputs}",
-                 "  before:", _indented(self.before)]
+        lines = [f"{self.pass_name} breaks {self.oracle}: {self.message}", f"  steps: {steps}",
+                 f"  inputs: {self.inputs}", "  before:", _indented(self.before)]
         if self.after:
             lines += ["  after:", _indented(self.after)]
         return "\n".join(lines)

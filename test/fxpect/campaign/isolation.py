@@ -11,11 +11,12 @@ import resource
 import signal
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fxpect.campaign.finding import Finding, Parcel, inputs_text
 from fxpect.campaign.search import Tally, Watcher, search
+from fxpect.campaign.starts import Start
 from fxpect.errors import CheckFailure, FxpectError, PassCrash
 from fxpect.examples import Example
 from fxpect.execution import as_pass
@@ -26,7 +27,7 @@ MAX_DEATHS = 5
 MAX_LOST_STEPS = 40
 
 
-def isolated_search(pass_: Any, model: Any, *inputs: Any, timeout: float = 20.0, memory: int = 8192,
+def isolated_search(pass_: Any, starts: Sequence[Start], *, timeout: float = 20.0, memory: int = 8192,
                     tally: Tally | None = None, **options: Any) -> list[Finding]:
     """Do what ``search`` does in a forked process, and go on after what ends that process.
 
@@ -41,7 +42,7 @@ def isolated_search(pass_: Any, model: Any, *inputs: Any, timeout: float = 20.0,
     memory_of = _Memory()
     deaths: list[Finding] = []
     while True:
-        outcome = _run(lambda pipe: _explore(pipe, pass_, model, inputs, options, memory_of, memory),  # noqa: B023
+        outcome = _run(lambda pipe: _explore(pipe, pass_, starts, options, memory_of, memory),
                        memory_of, timeout)
         if outcome.done is not None:
             findings, done = outcome.done
@@ -57,7 +58,8 @@ def isolated_search(pass_: Any, model: Any, *inputs: Any, timeout: float = 20.0,
         elif outcome.step is not None:
             memory_of.lost.add(outcome.step)
         else:
-            raise FxpectError(f"the process that checks {as_pass(pass_).name} ended before its first example: {outcome.why}")
+            raise FxpectError(f"the process that checks {as_pass(pass_).name} ended before its first example: "
+                              f"{outcome.why}")
         if len(deaths) >= MAX_DEATHS or len(memory_of.lost) + len(memory_of.refused) >= MAX_LOST_STEPS:
             return deaths
 
@@ -168,11 +170,11 @@ def _limit(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _explore(pipe: Any, pass_: Any, model: Any, inputs: tuple, options: dict, memory_of: _Memory, memory: int) -> None:
+def _explore(pipe: Any, pass_: Any, starts: Sequence[Start], options: dict, memory_of: _Memory, memory: int) -> None:
     _limit(memory)
     tally = Tally()
     try:
-        findings = search(pass_, model, *inputs, tally=tally, watcher=_Teller(pipe, memory_of), **options)
+        findings = search(pass_, starts, tally=tally, watcher=_Teller(pipe, memory_of), **options)
         tally.flaws = [(name, FxpectError(f"{type(error).__name__}: {error}")) for name, error in tally.flaws]
         pipe.send(("done", ([finding.crossing() for finding in findings], tally)))
     except Exception as error:

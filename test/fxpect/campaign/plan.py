@@ -2,55 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import pathlib
 from typing import Any
 
-from fxpect.campaign.check import DEFAULT_EXAMPLES, Tally, check
+from fxpect.campaign.check import Start, Tally, check_starts
 from fxpect.campaign.finding import Finding
 from fxpect.errors import FxpectError
 from fxpect.execution import as_pass
 from fxpect.passes.catalogue import CataloguedPass, find
 from fxpect.specs import parse_spec
 
-LEAST_EXAMPLES = 600
-
-
-@dataclasses.dataclass(frozen=True)
-class Start:
-    """One innocent model to explore from."""
-
-    name: str
-    model: Any
-    inputs: tuple[Any, ...]
-    capture: str | None
-    frozen: bool = False
-
 
 def check_by_name(name: str, *, model: str | None = None, inputs: str | None = None, capture: str | None = None,
-                  examples: int | None = None, isolate: bool | None = None, timeout: float = 20.0, memory: int = 8192,
                   **options: Any) -> tuple[list[Finding], Tally]:
     """Check one pass by name; returns its distinct findings over all its models, and what was done.
 
-    ``name`` is of the catalogue, or "package.module:object" (which needs ``model`` and ``inputs``). The
-    budget of ``examples`` is shared among the models, with at least 600 for each. The rest
-    is as for ``fxpect.check``.
+    ``name`` is of the catalogue, or "package.module:object" (which needs ``model`` and ``inputs``). The budget of
+    ``examples`` is for all models together, by default at least 600 for each. The rest is as for ``fxpect.check``.
     """
     pass_, starts, judging = _resolve(name, model, inputs, capture)
-    share = max(LEAST_EXAMPLES, (examples or DEFAULT_EXAMPLES) // len(starts)) if examples is None else \
-        max(1, examples // len(starts))
-    found: dict[str, Finding] = {}
-    total = Tally()
-    for start in starts:
-        tally = Tally()
-        for finding in check(pass_, start.model, *start.inputs, capture=start.capture, frozen=start.frozen,
-                           examples=share, tally=tally, judge_options=judging,
-                             isolate=isolate, timeout=timeout, memory=memory, **options):
-            old = found.get(finding.cause)
-            found[finding.cause] = finding if old is None else dataclasses.replace(old, seen=old.seen + finding.seen)
-        total.add(tally)
-    return list(found.values()), total
+    tally = Tally()
+    return check_starts(pass_, starts, judge_options=judging, tally=tally, **options), tally
 
 
 def _resolve(name: str, model: str | None, inputs: str | None,
@@ -69,10 +42,10 @@ def _resolve(name: str, model: str | None, inputs: str | None,
         specs = tuple(parse_spec(part) for part in (inputs or "").split(";") if part.strip())
         given = pathlib.Path(model).read_text(encoding="utf-8") if ":" not in model else import_object(model)
         given = given() if isinstance(given, type) else given
-        return pass_, [Start(model, given, specs, capture or (entry.capture if entry else None),
-                             bool(entry and entry.frozen))], judging
+        return pass_, [Start(given, specs, capture or (entry.capture if entry else None),
+                             frozen=bool(entry and entry.frozen))], judging
     assert entry is not None
-    return pass_, [Start(m.name, m.model, m.inputs, capture or m.capture or entry.capture, entry.frozen)
+    return pass_, [Start(m.model, m.inputs, capture or m.capture or entry.capture, frozen=entry.frozen)
                    for m in entry.models], judging
 
 

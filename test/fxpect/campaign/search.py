@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
+import logging
 import random
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,20 +17,20 @@ import torch
 from fxpect.campaign import causes
 from fxpect.campaign.finding import Finding, inputs_text
 from fxpect.campaign.reduction import reduce
-from fxpect.capture import capture as capture_model
-from fxpect.errors import CaptureError, CheckFailure, FxpectError
+from fxpect.campaign.starts import Start
+from fxpect.errors import CheckFailure, FxpectError
 from fxpect.examples import Example
 from fxpect.execution import as_pass
 from fxpect.oracles.judge import Result, judge
 from fxpect.specs import TensorSpec
 from fxpect.standalone.script import standalone_script
-from fxpect.strategies.draft import Draft, Edit, Inapplicable
+from fxpect.strategies.draft import Edit, Inapplicable
 from fxpect.strategies.near import DIRECTIONS, edits, round_robin, step
 from fxpect.text.printer import graph_text
 
 DEFAULT_EXAMPLES = 2000
-# Where the pass is not told which graph it wants, the first of these on which it rewrites is taken.
-CAPTURE_ORDER = ("export", "dynamo", "aten", "symbolic", "make_fx", "joint")
+# With many starts, so many for each.
+LEAST_EXAMPLES = 600
 
 
 @dataclasses.dataclass
@@ -68,77 +72,56 @@ class Watcher:
         return None
 
 
-def search(pass_: Any, model: Any, *inputs: Any, capture: str | None = None, examples: int | None = None,
-           seconds: float | None = None, seed: int = 0, dynamic: bool = True, frozen: bool = False,
-           directions: tuple[str, ...] | None = None, device: Any = None,
+def search(pass_: Any, starts: Sequence[Start], *, examples: int | None = None, seconds: float | None = None,
+           seed: int = 0, directions: tuple[str, ...] | None = None, device: Any = None,
            judge_options: dict[str, Any] | None = None, tally: Tally | None = None,
            watcher: Watcher | None = None) -> list[Finding]:
-    """Explore in this process and return the distinct findings; ``fxpect.check`` describes the arguments."""
-    found = _Search(as_pass(pass_), seed, examples or DEFAULT_EXAMPLES, seconds, directions,
-                    {"device": device, **(judge_options or {})}, tally if tally is not None else Tally(),
-                    watcher or Watcher())
-    for base in _bases(found.pass_, model, inputs, capture, dynamic, frozen):
-        found.add_base(base)
-    found.explore()
-    return found.findings()
+    """Explore from every start in this process and return the distinct findings; ``check`` describes the arguments."""
+    budget = examples if examples is not None else max(DEFAULT_EXAMPLES, LEAST_EXAMPLES * len(starts))
+    found = _Search(as_pass(pass_), seed, budget, seconds, directions, {"device": device, **(judge_options or {})},
+                    tally if tally is not None else Tally(), watcher or Watcher())
+    with _quiet():
+        for start in starts:
+            found.add(start)
+        found.explore()
+        return found.findings()
 
 
-def _bases(pass_: Any, model: Any, inputs: tuple, capture: str | None, dynamic: bool, frozen: bool) -> list[Example]:
-    options = {"frozen": True} if frozen else {}
-    names = (capture,) if capture else CAPTURE_ORDER
-    bases: list[Example] = []
-    for name in names:
-        try:
-            base = capture_model(model, inputs, capture=name, **options).portable()
-        except CaptureError:
-            if capture:
-                raise
-            continue
-        bases = [base]
-        if capture or _fires(pass_, base):
-            break
-    if not bases:
-        raise CaptureError(f"no capture of {', '.join(names)} takes this model")
-    square = squared(bases[0])
-    if square is not None:
-        bases.append(square)
-    if dynamic and not isinstance(model, Example):
-        try:
-            bases.append(capture_model(model, inputs, capture=bases[0].capture, dynamic=True, **options).portable())
-        except Exception:  # a model that only works at one size has no dynamic neighbourhood
-            pass
-    return bases
-
-
-def squared(example: Example, size: int = 4) -> Example | None:
-    """Return the example with every size of every input equal, so that any permutation of dims types."""
-    inputs = tuple(spec.replace(shape=(size,) * len(spec.shape), layout=None) if isinstance(spec, TensorSpec)
-                   and not spec.is_dynamic else spec for spec in example.inputs)
-    if inputs == example.inputs:
-        return None
-
-    def apply(draft: Draft):
-        draft.inputs[:] = inputs
-        draft.touch_inputs()
-
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what torch says of odd graphs, such as of deprecated overloads, off the screen: they are on purpose."""
+    torch_log = logging.getLogger("torch")
+    level = torch_log.level
+    torch_log.setLevel(logging.CRITICAL + 1)
     try:
-        return step(example, Edit("sizes", f"every size {size}", "sizes equal", apply)).replace(triggers=())
-    except Inapplicable:
-        return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch_log.setLevel(level)
 
 
-def _fires(pass_: Any, example: Example) -> bool:
-    result = judge(pass_, example, first=True)
-    return bool(result.failures) or result.changed
-
-
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class _Met:
-    """The first example that failed with a cause, and how many more did."""
+    """The first example that failed with a cause, and how many more did; ``bases`` are those of its start."""
 
     example: Example
     failure: CheckFailure
+    bases: list[Example]
     count: int = 1
+
+
+@dataclasses.dataclass(eq=False)
+class _Held:
+    """An example to go on from, and whether the pass rewrote it.
+
+    ``known`` are the causes that it fails with already: what it leads to is not blamed for those again.
+    """
+
+    example: Example
+    bases: list[Example]
+    fired: bool
+    known: frozenset[str] = frozenset()
 
 
 class _Search:
@@ -156,23 +139,24 @@ class _Search:
         self.tally = tally
         self.watcher = watcher
         self.started = time.monotonic()
-        self.bases: list[Example] = []
-        self.pool: list[tuple[Example, bool]] = []
+        self.innocent: list[_Held] = []
+        self.pool: list[_Held] = []
         self.seen: set[str] = set()
         self.met: dict[causes.Key, _Met] = {}
-        # What an example fails with already: its children are not blamed for that again.
-        self.known: dict[Example, frozenset[str]] = {}
 
-    def add_base(self, base: Example) -> None:
-        """Judge an innocent example; what it fails with itself is one finding, not one of every neighbour."""
-        if self._try(base, None) or not self.bases:
-            self.bases.append(base)
+    def add(self, start: Start) -> None:
+        """Judge the examples of a start; what one fails with itself is one finding, not one of every neighbour."""
+        bases = start.examples(self._fires)
+        for base in bases:
+            held = self._try(base, None, bases)
+            if held is not None:
+                self.innocent.append(held)
 
     def explore(self) -> None:
         """Take every single edit in turn, up to two thirds of the budget, then edits of what still fires."""
-        singles = [self._singles(base) for base in self.bases]
-        share = [2 * self.budget // 3, self.budget]
-        self._drain(singles, share[0])
+        # The plain example of a start gets three turns for each of its others.
+        self._drain([(self._singles(held), 3 if held.example is held.bases[0] else 1) for held in self.innocent],
+                    2 * self.budget // 3)
         self._random_walks()
 
     def findings(self) -> list[Finding]:
@@ -180,7 +164,7 @@ class _Search:
         found: dict[causes.Key, Finding] = {}
         nearest = sorted(self.met.items(), key=lambda item: (len(item[1].example.edits), len(item[0].steps)))
         for _, met in nearest:
-            finding = self._finding(met.example, met.failure, met.count)
+            finding = self._finding(met)
             mine = causes.key(finding.example, finding.failure)
             known = next((steps for steps in found if steps.explains(mine)), None)
             if known is None:
@@ -192,34 +176,36 @@ class _Search:
 
     # ------------------------------------------------------------------ exploring
 
-    def _singles(self, base: Example) -> Iterator[tuple[Example, Edit]]:
-        for edit in round_robin(edits(base, self.directions, self.tally.flaws), self.rng):
-            yield base, edit
+    def _fires(self, example: Example) -> bool:
+        result = judge(self.pass_, example, first=True)
+        return bool(result.failures) or result.changed
 
-    def _drain(self, queues: list[Iterator[tuple[Example, Edit]]], limit: int) -> None:
-        """Alternate between the starts; the first, the static one, gets three turns for each of the others."""
-        queues = list(queues)
+    def _singles(self, held: _Held) -> Iterator[tuple[_Held, Edit]]:
+        for edit in round_robin(edits(held.example, self.directions, self.tally.flaws), self.rng):
+            yield held, edit
+
+    def _drain(self, queues: list[tuple[Iterator[tuple[_Held, Edit]], int]], limit: int) -> None:
+        """Take so many of each queue in turn, until all are empty."""
         while queues and self._open(limit):
-            for i, queue in enumerate(list(queues)):
-                for _ in range(3 if i == 0 else 1):
-                    item = next(queue, None)
-                    if item is None:
-                        if queue in queues:
-                            queues.remove(queue)
-                        break
-                    if not self._open(limit):
-                        return
-                    self._edit(*item)
+            left = []
+            for queue, turns in queues:
+                taken = list(itertools.islice(queue, turns))
+                for held, edit in taken:
+                    if self._open(limit):
+                        self._edit(held, edit)
+                if taken:
+                    left.append((queue, turns))
+            queues = left
 
     def _random_walks(self) -> None:
         misses = 0
         while self._open(self.budget) and self.pool and misses < 200:
-            firing = [example for example, fired in self.pool if fired]
-            candidates = firing if firing and self.rng.random() < 0.9 else [example for example, _ in self.pool]
+            firing = [held for held in self.pool if held.fired]
+            candidates = firing if firing and self.rng.random() < 0.9 else self.pool
             base = candidates[self.rng.randrange(len(candidates))]
             names = list(self.directions or DIRECTIONS)
             name = names[self.rng.randrange(len(names))]
-            offered = edits(base, (name,), self.tally.flaws)[name]
+            offered = edits(base.example, (name,), self.tally.flaws)[name]
             if not offered:
                 misses += 1
                 continue
@@ -231,52 +217,56 @@ class _Search:
             return False
         return self.tally.judged < limit
 
-    def _edit(self, base: Example, edit: Edit) -> bool:
-        if not self.watcher.may_take(fingerprint(base), edit):
+    def _edit(self, base: _Held, edit: Edit) -> bool:
+        """Take one step and judge what it leads to; returns whether there was something new to judge."""
+        if not self.watcher.may_take(fingerprint(base.example), edit):
             return False
         try:
-            example = step(base, edit)
+            example = step(base.example, edit)
         except Inapplicable:
             self.tally.untyped += 1
             return False
-        return self._try(example, base)
+        judged = self.tally.judged
+        self._try(example, base, base.bases)
+        return self.tally.judged > judged
 
-    def _try(self, example: Example, parent: Example | None) -> bool:
-        """Judge one example; returns False for one that was met before or does not run."""
+    def _try(self, example: Example, parent: _Held | None, bases: list[Example]) -> _Held | None:
+        """Judge one example; returns it where it holds, or is innocent, so that the search may go on from it."""
         print_ = fingerprint(example)
         if print_ in self.seen:
-            return False
+            return None
         self.seen.add(print_)
         fired = self.watcher.known(print_)
         result = Result(None) if fired is not None else self._judge(example)
         if result.discarded:
             self.tally.discarded += 1
-            return False
+            return None
         self.tally.judged += 1
         if fired is None:
             fired = result.changed
             if not result.failures:
                 self.watcher.held(print_, fired)
         self.tally.fired += fired
-        inherited = self.known.get(parent, frozenset()) if parent is not None else frozenset()
-        fresh = causes.fresh(result.failures, inherited)
+        known = parent.known if parent is not None else frozenset()
+        fresh = causes.fresh(result.failures, known)
         for failure in causes.roots(fresh) if parent is not None else fresh:
-            self._meet(example, failure)
-        if parent is None or not fresh:
-            self.pool.append((example, fired))
-            self.known[example] = inherited | {str(failure.cause) for failure in fresh}
-        return True
+            self._meet(example, failure, bases)
+        if parent is not None and fresh:
+            return None
+        held = _Held(example, bases, fired, known | {str(failure.cause) for failure in fresh})
+        self.pool.append(held)
+        return held
 
-    def _meet(self, example: Example, failure: CheckFailure) -> None:
+    def _meet(self, example: Example, failure: CheckFailure, bases: list[Example]) -> None:
         """Count a failure under the cause that explains it: steps that fail alone explain any more steps."""
         mine = causes.key(example, failure)
         for steps, met in self.met.items():
             if steps.explains(mine):
                 met.count += 1
                 if len(example.edits) == len(met.example.edits) and _dynamic(met.example) and not _dynamic(example):
-                    met.example, met.failure = example, failure  # fixed sizes read better
+                    met.example, met.failure, met.bases = example, failure, bases  # fixed sizes read better
                 return
-        self.met[mine] = _Met(example, failure)
+        self.met[mine] = _Met(example, failure, bases)
 
     def _judge(self, example: Example) -> Result:
         if not self.watcher.may_judge(fingerprint(example), example):
@@ -285,8 +275,8 @@ class _Search:
 
     # ------------------------------------------------------------------ reporting
 
-    def _finding(self, example: Example, failure: CheckFailure, count: int) -> Finding:
-        small, failure = reduce(example, failure, self.bases, self._judge)
+    def _finding(self, met: _Met) -> Finding:
+        small, failure = reduce(met.example, met.failure, met.bases, self._judge)
         result = self._judge(small)
         after = "" if result.execution is None else text_or_dump(result.execution.after)
         cause = str(causes.key(small, failure))
@@ -294,7 +284,7 @@ class _Search:
             oracle=failure.oracle, pass_name=self.pass_.name, before=small.text, after=after,
             inputs=inputs_text(small), message=failure.message, cause=cause,
             script=standalone_script(self.pass_, small, failure, seed=self.seed), edits=len(small.edits),
-            steps=small.edits, example=small, failure=failure, seed=self.seed, seen=count)
+            steps=small.edits, example=small, failure=failure, seed=self.seed, seen=met.count)
 
 
 def _dynamic(example: Example) -> bool:
@@ -311,5 +301,5 @@ def text_or_dump(gm: torch.fx.GraphModule) -> str:
 
 def fingerprint(example: Example) -> str:
     """Return a cheap text that tells two examples apart: the graph as it stands, and the inputs."""
-    inputs = ", ".join(repr(v) if not isinstance(v, torch.Tensor) else f"tensor{tuple(v.shape)}" for v in example.inputs)
+    inputs = ", ".join(f"tensor{tuple(v.shape)}" if isinstance(v, torch.Tensor) else repr(v) for v in example.inputs)
     return f"{example.capture}\n{example.graph_module.graph}\n{inputs}"

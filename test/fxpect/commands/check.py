@@ -12,13 +12,16 @@ from fxpect.commands import exit_codes
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``fxpect check``."""
-    parser.add_argument("passes", nargs="+", metavar="PASS", help="a catalogue name (fxpect passes) or package.module:object")
+    parser.add_argument("passes", nargs="+", metavar="PASS",
+                        help="a catalogue name (fxpect passes) or package.module:object")
     parser.add_argument("--model", help="package.module:object of the model, or a file that holds a graph text; "
                                         "default: the catalogue's innocent models of the pass")
     parser.add_argument("--inputs", help='specs of the model\'s inputs, separated by ";": "f32[2, 8]; f32[2, 2]"')
-    parser.add_argument("--capture", help="which graph the pass is given; default: the catalogue's, else the first that fires")
-    parser.add_argument("--examples", type=int, help="how many examples are judged for each model (default 2000)")
-    parser.add_argument("--seconds", type=float, help="stop each model after so long")
+    parser.add_argument("--capture",
+                        help="which graph the pass is given; default: the catalogue's, else the first that fires")
+    parser.add_argument("--examples", type=int, help="how many examples are judged, for all models together "
+                                                     "(default 2000, or 600 for each)")
+    parser.add_argument("--seconds", type=float, help="stop after so long")
     parser.add_argument("--seed", type=int, default=0, help="another seed walks another way (default 0)")
     parser.add_argument("--device", help="run every example there (default cpu, or FXPECT_DEVICE)")
     parser.add_argument("--no-isolate", dest="isolate", action="store_false",
@@ -62,8 +65,8 @@ def _print(name: str, findings: list, tally, args: argparse.Namespace) -> None:
             print(f"  script: python {path}")
     if len(shown) < len(findings):
         print(f"\n{len(findings) - len(shown)} more; leave --limit out to see them")
-    print(f"\n{name}: {len(findings)} findings; {tally.judged} examples judged, the pass rewrote {tally.fired} of them; "
-          f"{tally.discarded} did not run, {tally.untyped} did not type; {tally.seconds:.1f} s; seed {args.seed}")
+    print(f"\n{name}: {len(findings)} findings; {tally.judged} examples judged, the pass rewrote {tally.fired} of "
+          f"them; {tally.discarded} did not run, {tally.untyped} did not type; {tally.seconds:.1f} s; seed {args.seed}")
     if not tally.fired:
         print(f"{name}: the pass never changed the graph: no finding says nothing here", file=sys.stderr)
 

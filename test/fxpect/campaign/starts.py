@@ -1,0 +1,99 @@
+"""Where a search starts: an innocent model as it is, with sizes that are equal, in training, with dynamic shapes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from fxpect.capture import capture as capture_model
+from fxpect.errors import CaptureError
+from fxpect.examples import Example
+from fxpect.specs import TensorSpec
+from fxpect.strategies.draft import FUNCTIONAL_CAPTURES, Draft, Edit, Inapplicable
+from fxpect.strategies.near import step
+
+# Where the pass is not told which graph it wants, the first of these on which it rewrites is taken.
+CAPTURE_ORDER = ("export", "dynamo", "aten", "symbolic", "make_fx", "joint")
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """One innocent model to explore from.
+
+    ``capture`` names the graph that the pass is given, None for the first on which it rewrites. ``frozen`` keeps
+    parameters as attributes, ``dynamic`` adds a start with dynamic shapes.
+    """
+
+    model: Any
+    inputs: tuple[Any, ...] = ()
+    capture: str | None = None
+    frozen: bool = False
+    dynamic: bool = True
+
+    def examples(self, fires: Callable[[Example], bool]) -> list[Example]:
+        """Return the examples to start from, the plain one first; raises ``CaptureError`` where there is none."""
+        plain = self._captured(fires)
+        found = [plain]
+        equal = squared(plain)
+        trained = requiring_grad(equal or plain)
+        found += [other for other in [trained or equal] if other is not None]
+        if self.dynamic and not isinstance(self.model, Example):
+            try:
+                found.append(self._capture(plain.capture, dynamic=True))
+            except Exception:  # a model that only works at one size has no dynamic neighbourhood
+                pass
+        return found
+
+    def _captured(self, fires: Callable[[Example], bool]) -> Example:
+        if self.capture:
+            return self._capture(self.capture)
+        found = None
+        for name in CAPTURE_ORDER:
+            try:
+                example = self._capture(name)
+            except CaptureError:
+                continue
+            if fires(example):
+                return example
+            found = example  # the pass rewrites none of them: then the last will do
+        if found is None:
+            raise CaptureError(f"no capture of {', '.join(CAPTURE_ORDER)} takes this model")
+        return found
+
+    def _capture(self, name: str, **options: Any) -> Example:
+        if self.frozen:
+            options["frozen"] = True
+        return capture_model(self.model, self.inputs, capture=name, **options).portable()
+
+
+def squared(example: Example, size: int = 4) -> Example | None:
+    """Return the example with every size of every input equal, so that any permutation of dims types."""
+    inputs = tuple(spec.replace(shape=(size,) * len(spec.shape), layout=None) if isinstance(spec, TensorSpec)
+                   and not spec.is_dynamic else spec for spec in example.inputs)
+    found = _given(example, inputs, "sizes", f"every size {size}")
+    return None if found is None else found.replace(triggers=())  # equal sizes are nobody's cause
+
+
+def requiring_grad(example: Example) -> Example | None:
+    """Return the example with every float input a leaf that requires grad; None where that says nothing new."""
+    if example.capture in FUNCTIONAL_CAPTURES:
+        return None
+    inputs = tuple(spec.replace(requires_grad=True) if isinstance(spec, TensorSpec) and spec.dtype.is_floating_point
+                   else spec for spec in example.inputs)
+    return _given(example, inputs, "gradients", "inputs require grad")
+
+
+def _given(example: Example, inputs: tuple[Any, ...], direction: str, what: str) -> Example | None:
+    """Return the example with other inputs, None where these are the same or do not fit."""
+    if inputs == example.inputs:
+        return None
+
+    def apply(draft: Draft) -> None:
+        draft.inputs[:] = inputs
+        draft.touch_inputs()
+
+    try:
+        return step(example, Edit(direction, what, what, apply))
+    except Inapplicable:
+        return None
