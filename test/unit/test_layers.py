@@ -19,7 +19,7 @@ LAYERS = (
     {"examples"},
     {"capture"},
     {"execution"},
-    {"strategies"},
+    {"strategies", "compiling"},
     {"oracles"},
     {"passes", "standalone"},
     {"fxpect"},

@@ -1,0 +1,28 @@
+"""What torch.compile does with a function: its graphs and graph breaks, guards, callbacks and messages.
+
+``backends`` records the graphs that a backend is given and runs passes over them, ``sequences`` puts graphs and
+graph breaks in order, ``guards`` says which call fits what was compiled, ``callbacks`` logs when compilation
+starts and ends, ``messages`` reads what dynamo says.
+"""
+
+from __future__ import annotations
+
+from fxpect.compiling.backends import RecordedGraph, RecordingBackend
+from fxpect.compiling.callbacks import CompileEvent, CompileLog
+from fxpect.compiling.guards import (
+    GuardedCall,
+    LoadedGuards,
+    Verdict,
+    call_in_turn,
+    guard_verdict,
+    guards_of,
+    reload_guards,
+)
+from fxpect.compiling.messages import Reason, munge, user_frames
+from fxpect.compiling.sequences import Break, GraphSequence, graphs_of
+
+__all__ = [
+    "Break", "CompileEvent", "CompileLog", "GraphSequence", "GuardedCall", "LoadedGuards", "Reason", "RecordedGraph",
+    "RecordingBackend", "Verdict", "call_in_turn", "graphs_of", "guard_verdict", "guards_of", "munge", "reload_guards",
+    "user_frames",
+]
