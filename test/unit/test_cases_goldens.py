@@ -262,6 +262,29 @@ class GoldenTests(InStore):
         self.assertIn("  copied\n", text)
         self.assertIn("options: capture=symbolic, label='folded'\n", text)
 
+    def test_texts(self):
+        """A text that is no graph is stored as it stands, blank lines and version sections included."""
+
+        def lines(*texts):
+            class Golden(GoldenCase):
+                def test(self):
+                    for text in texts:
+                        self.assertText(text, label=text[0])
+
+            return Golden
+
+        (message, *_) = self.run_test(lines("a\n\n  b: [c]\n", "d"))
+        self.assertIn("GoldenMissing", message)
+        with mock.patch.dict(os.environ, EXPECTTEST_ACCEPT="1"):
+            self.assertEqual(self.run_test(lines("a\n\n  b: [c]\n", "d")), [])
+        self.assertEqual(self.run_test(lines("a\n\n  b: [c]\n", "d")), [])
+        (message,) = self.run_test(lines("a\n\n  b: [x]\n", "d"))
+        self.assertIn("-  b: [c]", message)
+        self.accept(version_section=True)
+        self.assertEqual(self.run_test(lines("a\n\n  b: [x]\n", "d")), [])
+        (message,) = self.run_test(lines(" \n"))
+        self.assertIn("FxpectError: expected a text to compare; got ' \\n'", message)
+
     def test_title_of_a_person_survives_drift(self):
         """A title written by hand stays, and its case is still found when the capture drifts."""
         self.run_test(case())

@@ -166,6 +166,16 @@ class Checks:
         """
         Goldens.of(self).settle_text(_text_of(graph, order), label)  # type: ignore[arg-type]
 
+    def assertText(self, text: str, label: str = "") -> None:
+        """Fail unless a text that is no graph (a message, a log of events) is the stored one of this test.
+
+        It has to be free of accident already; ``fxpect.compiling.munge`` does that for messages of dynamo. ``label``
+        and what is raised are those of ``assertGraph``.
+        """
+        if not isinstance(text, str) or not text.strip():
+            raise FxpectError(f"expected a text to compare; got {text!r}")
+        Goldens.of(self).settle_text(text, label)  # type: ignore[arg-type]
+
     def assertExpectedGraphInline(self, graph: Any, expected: str, skip: int = 0, *, order: str = "canonical") -> None:
         """Fail unless the canonical text of ``graph`` is the string in the source.
 
