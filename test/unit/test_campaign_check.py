@@ -94,7 +94,8 @@ class CheckTests(unittest.TestCase):
         """Equal arguments give equal findings; another seed finds the extra user too."""
         options = dict(capture="dynamo", examples=60, dynamic=False, directions=("extra_users", "keywords", "outputs"))
 
-        first, again, other = (fxpect.check(sink_cat, model, T(2, 8), T(2, 2), seed=seed, **options) for seed in (0, 0, 1))
+        first, again, other = (fxpect.check(sink_cat, model, T(2, 8), T(2, 2), seed=seed, **options)
+                               for seed in (0, 0, 1))
 
         self.assertEqual([str(f) for f in first], [str(f) for f in again])
         self.assertTrue({"numerics:values | extra user of cat"} <= set(causes(first)) & set(causes(other)))
@@ -102,7 +103,7 @@ class CheckTests(unittest.TestCase):
     def test_script_exits_1_and_needs_torch_alone(self):
         """The script of a finding of an importable pass runs by itself, and exits 0 for a pass that is right."""
         finding = next(f for f in self.findings if f.cause == "numerics:values | extra user of cat")
-        head, _, rest = finding.script.partition("# ---------------------------------------------------------------- the pass")
+        head, _, rest = finding.script.partition("# " + "-" * 64 + " the pass")
         case = rest[rest.index("# -------"):]
         own = Path(__file__).read_text(encoding="utf-8")
         source = own[own.index("def sink_cat"):own.index("def dying")]
@@ -118,7 +119,8 @@ class CheckTests(unittest.TestCase):
             path = Path(folder, "finding.py")
             path.write_text(text, encoding="utf-8")
             environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-            return subprocess.run([sys.executable, str(path)], capture_output=True, text=True, cwd=folder, env=environment)
+            return subprocess.run([sys.executable, str(path)], capture_output=True, text=True, cwd=folder,
+                                  env=environment)
 
     def test_script_says_what_to_fill_in(self):
         """A pass without an import path gets a marked line."""

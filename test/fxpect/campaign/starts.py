@@ -48,7 +48,7 @@ class Start:
     def _captured(self, fires: Callable[[Example], bool]) -> Example:
         if self.capture:
             return self._capture(self.capture)
-        found = None
+        found: Example | None = None
         for name in CAPTURE_ORDER:
             try:
                 example = self._capture(name)
@@ -56,7 +56,7 @@ class Start:
                 continue
             if fires(example):
                 return example
-            found = example  # the pass rewrites none of them: then the last will do
+            found = found or example  # where the pass rewrites none of them, the first will do
         if found is None:
             raise CaptureError(f"no capture of {', '.join(CAPTURE_ORDER)} takes this model")
         return found

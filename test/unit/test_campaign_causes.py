@@ -1,0 +1,71 @@
+"""Causes: which failures are one finding, and which are two."""
+
+import unittest
+
+from fxpect.campaign import causes
+from fxpect.errors import CheckFailure
+from fxpect.examples import Example
+from fxpect.text.parser import parse_graph
+
+GRAPH = parse_graph('def forward(self, x: "f32[2]"):\n    return (x,)\n')
+
+
+def key(label, *triggers, node=None):
+    """Return the key of a failure with this label after steps with these triggers."""
+    failure = CheckFailure(label.partition(":")[0], "words", cause=label, node=node)
+    return causes.key(Example(GRAPH, (), triggers=triggers), failure)
+
+
+class KeyTests(unittest.TestCase):
+    def explained(self, first, second):
+        self.assertTrue(first.explains(second), f"{first} does not explain {second}")
+
+    def apart(self, first, second):
+        self.assertFalse(first.explains(second), f"{first} explains {second}")
+
+    def test_more_steps_are_explained_by_fewer(self):
+        """A step that fails alone explains a failure of its family after any more steps, not the reverse."""
+        one, two = key("numerics:values", "extra user of cat"), key("numerics:shape", "extra user of cat", "size zero")
+        self.explained(one, two)
+        self.apart(two, one)
+
+    def test_other_families_and_other_steps(self):
+        """Another kind of failure after the same step, and the same after another step, are causes of their own."""
+        self.apart(key("numerics:values", "cat out="), key("gradients:values", "cat out="))
+        self.apart(key("numerics:values", "cat out="), key("numerics:values", "stack out="))
+
+    def test_the_same_step_in_another_way(self):
+        """Equal labels after one kind of step, taken in two ways, are one cause; other labels are not."""
+        infinite, ordinary = (key("numerics:values", f"add.alpha changed{way}") for way in (", not finite", ""))
+        self.explained(ordinary, infinite)
+        self.explained(infinite, ordinary)
+        self.explained(key("numerics:dtype", "one input, integer"), key("numerics:dtype", "one input, half"))
+        self.apart(key("numerics:dtype", "one input, integer"), key("numerics:values", "one input, half"))
+
+    def test_what_is_told_by_the_place_alone(self):
+        """A crash at one place is one cause, whatever leads there; a wrong number is not."""
+        self.explained(key("crash:pass:KeyError:rewrite", "a"), key("crash:pass:KeyError:rewrite", "b"))
+        self.apart(key("crash:pass:KeyError:rewrite", "a"), key("crash:pass:IndexError:rewrite", "a"))
+
+    def test_metadata_is_told_by_the_operator(self):
+        """Wrong metadata of a node that the pass made is named by its operator; stale metadata is one cause."""
+        self.assertEqual(str(key("metadata:stride", node="permute_2")), "metadata:stride at permute")
+        self.explained(key("metadata:stride-stale", node="relu"), key("metadata:stride-stale", node="clone_1"))
+
+    def test_the_root_of_several(self):
+        """Of the failures of one example the most telling is kept: a crash before numbers before metadata."""
+        failures = [CheckFailure(label.partition(":")[0], "", cause=label)
+                    for label in ("metadata:dtype", "numerics:values", "crash:graph:x")]
+        self.assertEqual([failure.oracle for failure in causes.roots(failures)], ["crash"])
+        self.assertEqual(causes.roots([]), [])
+
+    def test_what_the_parent_showed_is_not_news(self):
+        """A failure of the parent is not blamed on the step again, and one alias stands for any other."""
+        shown = frozenset({"effects:output-aliases-input"})
+        failures = [CheckFailure("effects", "", cause=f"effects:{what}") for what in
+                    ("output-aliases-input", "outputs-alias", "input-mutated")]
+        self.assertEqual([failure.cause for failure in causes.fresh(failures, shown)], ["effects:input-mutated"])
+
+
+if __name__ == "__main__":
+    unittest.main()

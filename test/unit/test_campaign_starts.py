@@ -1,0 +1,72 @@
+"""Where a search starts: the model as it is, equal sizes, leaves that require grad, dynamic shapes."""
+
+import unittest
+
+import torch
+
+from fxpect import T
+from fxpect.campaign.starts import Start, requiring_grad, squared
+from fxpect.capture import capture
+from fxpect.errors import CaptureError
+
+
+def joined(x, y):
+    return torch.relu(torch.cat([x, y], dim=-1))
+
+
+def never(example):
+    return False
+
+
+class StartTests(unittest.TestCase):
+    def test_plain_then_trained_then_dynamic(self):
+        """The captured model comes first, then the one to train with equal sizes, then the one of dynamic shapes."""
+        plain, trained, dynamic = Start(joined, (T(2, 8), T(2, 2)), "dynamo").examples(never)
+
+        self.assertEqual([repr(spec) for spec in plain.inputs], ["f32[2, 8]", "f32[2, 2]"])
+        self.assertEqual([repr(spec) for spec in trained.inputs], ["f32[4, 4](requires_grad=True)"] * 2)
+        self.assertEqual(trained.triggers, ("inputs require grad",))
+        self.assertTrue(any(getattr(spec, "is_dynamic", False) for spec in dynamic.inputs))
+
+    def test_a_functional_graph_is_not_trained(self):
+        """A graph after autograd has no leaves: only its sizes are made equal, which is nobody's cause."""
+        examples = Start(joined, (T(2, 8), T(2, 2)), "aten", dynamic=False).examples(never)
+
+        self.assertEqual([repr(example.inputs[0]) for example in examples], ["f32[2, 8]", "f32[4, 4]"])
+        self.assertEqual(examples[1].triggers, ())
+        self.assertIsNone(requiring_grad(examples[0]))
+
+    def test_no_twin_of_what_is_equal_already(self):
+        """Sizes that are equal, and leaves that require grad, give no second start."""
+        example = capture(joined, (T(4, 4, requires_grad=True), T(4, 4, requires_grad=True)), capture="dynamo")
+
+        self.assertIsNone(squared(example.portable()))
+        self.assertIsNone(requiring_grad(example.portable()))
+
+    def test_sizes_that_must_differ(self):
+        """A model that does not take equal sizes starts as it is."""
+        def rows(x):
+            return x.reshape(3, 2)
+
+        examples = Start(rows, (T(6),), "aten", dynamic=False).examples(never)
+
+        self.assertEqual([repr(example.inputs[0]) for example in examples], ["f32[6]"])
+
+    def test_the_first_capture_on_which_the_pass_fires(self):
+        """Without a capture the first that the pass rewrites is taken, the first at all where it rewrites none."""
+        taken = Start(joined, (T(2, 8), T(2, 2)), dynamic=False)
+
+        self.assertEqual(taken.examples(lambda example: example.capture == "dynamo")[0].capture, "dynamo")
+        self.assertEqual(taken.examples(never)[0].capture, "export")
+
+    def test_a_model_that_nothing_captures(self):
+        """Where no capture takes the model, the error names what was tried."""
+        def wrong(x):
+            raise ValueError("no model")
+
+        with self.assertRaisesRegex(CaptureError, "no capture of export, dynamo, aten"):
+            Start(wrong, (T(2),)).examples(never)
+
+
+if __name__ == "__main__":
+    unittest.main()
