@@ -8,11 +8,13 @@ import tempfile
 import time
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import torch
 
 import fxpect
 from fxpect import T
+from fxpect.campaign.finding import Parcel
 from fxpect.campaign.search import Tally
 from fxpect.errors import CaptureError
 
@@ -182,6 +184,29 @@ class IsolationTests(unittest.TestCase):
 
         self.assertIn("exit code 3", hard[0].message)
         self.assertIn("SystemExit", soft[0].message)
+
+    def test_five_deaths_end_the_search(self):
+        """Every example that ended a child is told, also the last of the five that a check takes."""
+        def dies(gm):
+            if len(gm.graph.output_node().all_input_nodes) > 1:
+                ctypes.string_at(0)
+            return gm
+
+        found = fxpect.check(dies, model, T(2, 8), T(2, 2), capture="dynamo", examples=40, dynamic=False,
+                             directions=("extra_users", "outputs"))
+
+        self.assertEqual([f.cause for f in found], ["crash:process:the process died of SIGSEGV"] * 5)
+        self.assertEqual(len({f.before for f in found}), 5)
+
+    def test_examples_that_hold_are_not_put_into_words(self):
+        """No canonical text is made for an example before it ends a child."""
+        tally = Tally()
+
+        with mock.patch.object(Parcel, "of", side_effect=AssertionError("put into words")):
+            found = fxpect.check(lambda gm: gm, model, T(2, 8), T(2, 2), capture="dynamo", examples=12, dynamic=False,
+                                 tally=tally)
+
+        self.assertEqual((causes(found), tally.judged), ([], 12))
 
     def test_memory(self):
         """A pass that takes all memory is stopped at the limit."""

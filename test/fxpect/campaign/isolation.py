@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
+import hashlib
+import mmap
 import multiprocessing
 import os
 import pickle
@@ -25,128 +28,180 @@ from fxpect.strategies.draft import Edit
 
 MAX_DEATHS = 5
 MAX_LOST_STEPS = 40
+# So many examples that hold are told at once; those that a child keeps to itself are judged again.
+_HELD_AT_ONCE = 64
 
 
 def isolated_search(pass_: Any, starts: Sequence[Start], *, timeout: float = 20.0, memory: int = 8192,
                     tally: Tally | None = None, **options: Any) -> list[Finding]:
     """Do what ``search`` does in a forked process, and go on after what ends that process.
 
-    The child says which step it takes and which example it judges. When it dies, takes longer than
-    ``timeout`` seconds for one, or grows by more than ``memory`` MiB, a new child goes the same way without
-    it, judging only what is not yet known to hold: a search is a function of its arguments. A step on which
-    torch itself dies is left out; an example whose graph runs and whose judging dies is a finding, and after
-    five of those the search ends. Raises ``FxpectError`` where processes cannot be forked.
+    When the child dies, takes longer than ``timeout`` seconds for one example, or grows by more than ``memory``
+    MiB, a new child goes the same way without that example, judging only what is not yet known to hold: a search
+    is a function of its arguments. A step on which torch itself dies is left out; an example whose graph runs and
+    whose judging dies is a finding, and after five of those the search ends. Raises ``FxpectError`` where
+    processes cannot be forked.
     """
     if "fork" not in multiprocessing.get_all_start_methods():
         raise FxpectError("isolate=True needs a system that can fork; leave it out here")
-    memory_of = _Memory()
+    known = _Memory()
     deaths: list[Finding] = []
+    tally = Tally() if tally is None else tally
+    told = Tally()
     while True:
-        outcome = _run(lambda pipe: _explore(pipe, pass_, starts, options, memory_of, memory),
-                       memory_of, timeout)
-        if outcome.done is not None:
-            findings, done = outcome.done
-            if tally is not None:
-                tally.add(done)
-            return [*deaths, *findings]
+        known.last = len(deaths) + len(known.untold) >= MAX_DEATHS or \
+            len(known.lost) + len(known.refused) >= MAX_LOST_STEPS
+        if known.last and not known.untold or len(known.refused) > MAX_DEATHS + MAX_LOST_STEPS:
+            tally.add(told)
+            return deaths
+        outcome = _run(lambda pipe, slate: _explore(pipe, slate, pass_, starts, options, known, memory),
+                       known, timeout)
+        for grave in outcome.graves:
+            why = known.untold.pop(grave.print_, "")
+            if why and _runs(grave, timeout):
+                deaths.append(_death(as_pass(pass_), grave, why))
         if outcome.error is not None:
             raise outcome.error
-        if outcome.judging is not None:
-            memory_of.refused.add(outcome.judging.print_)
-            if _runs(outcome.judging, timeout):
-                deaths.append(_death(as_pass(pass_), outcome.judging, outcome.why))
-        elif outcome.step is not None:
-            memory_of.lost.add(outcome.step)
+        if outcome.done is not None:
+            findings, done = outcome.done
+            if findings is None:
+                told = done
+                continue
+            tally.add(done)
+            for why in known.untold.values():
+                warnings.warn(f"{as_pass(pass_).name}: {why}, on an example that was not met again", stacklevel=3)
+            return [*deaths, *findings]
+        if outcome.at == _JUDGES:
+            known.refused.add(outcome.where)
+            known.untold[outcome.where] = outcome.why
+        elif outcome.at == _STEPS:
+            known.lost.add(outcome.where)
         else:
-            raise FxpectError(f"the process that checks {as_pass(pass_).name} ended before its first example: "
-                              f"{outcome.why}")
-        if len(deaths) >= MAX_DEATHS or len(memory_of.lost) + len(memory_of.refused) >= MAX_LOST_STEPS:
-            return deaths
+            name = as_pass(pass_).name
+            raise FxpectError(f"the process that checks {name} ended before its first example: {outcome.why}")
 
 
 @dataclasses.dataclass
 class _Memory:
-    """What outlives a child: steps and examples that ended one, and examples that hold."""
+    """What outlives a child, by digest: steps and examples that ended one, and examples that hold.
 
-    lost: set[tuple[str, str]] = dataclasses.field(default_factory=set)
-    refused: set[str] = dataclasses.field(default_factory=set)
-    held: dict[str, bool] = dataclasses.field(default_factory=dict)
+    ``untold`` are the refused examples of which the parent knows nothing but why the child ended: the next
+    child tells them when it meets them, so that no other example need be put into words. ``last`` says that
+    the next child is only asked for these.
+    """
+
+    lost: set[bytes] = dataclasses.field(default_factory=set)
+    refused: set[bytes] = dataclasses.field(default_factory=set)
+    untold: dict[bytes, str] = dataclasses.field(default_factory=dict)
+    held: dict[bytes, bool] = dataclasses.field(default_factory=dict)
+    last: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
-class _Judging:
-    """The example that a child was about to judge, in a form that crosses a process."""
+class _Grave:
+    """An example that ended a child, in a form that crosses a process."""
 
-    print_: str
+    print_: bytes
     parcel: Parcel
     triggers: tuple[str, ...]
 
 
 @dataclasses.dataclass
 class _Outcome:
-    done: tuple[list[Finding], Tally] | None = None
+    done: tuple[list[Finding] | None, Tally] | None = None
     error: Exception | None = None
-    step: tuple[str, str] | None = None
-    judging: _Judging | None = None
+    graves: list[_Grave] = dataclasses.field(default_factory=list)
+    at: int = 0
+    where: bytes = b""
     why: str = ""
 
 
-class _Teller(Watcher):
-    """The watcher in the child: says through the pipe what comes next."""
+_STEPS, _JUDGES = 1, 2
 
-    def __init__(self, pipe: Any, memory: _Memory):
-        self.pipe, self.memory = pipe, memory
+
+class _Slate:
+    """A few bytes that both processes see: how often the child wrote, what it is at, and a digest of which.
+
+    A child that dies has no time to send anything, and a pipe for every example would cost more than judging it.
+    """
+
+    _SIZE = 32
+
+    def __init__(self) -> None:
+        self.memory = mmap.mmap(-1, self._SIZE)
+        self.count = 0
+
+    def write(self, what: int, digest: bytes) -> None:
+        """Say what comes next."""
+        self.count += 1
+        self.memory[:25] = self.count.to_bytes(8, "little") + bytes([what]) + digest
+
+    def read(self) -> tuple[int, int, bytes]:
+        """Return what was written last: the count, what, and which."""
+        seen = self.memory[:25]
+        return int.from_bytes(seen[:8], "little"), seen[8], seen[9:]
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+class _AllTold(BaseException):
+    """The last child has said what it was asked for."""
+
+
+class _Teller(Watcher):
+    """The watcher in the child: says what comes next, so that it is known when the child does not come back."""
+
+    def __init__(self, pipe: Any, slate: _Slate, known: _Memory):
+        self.pipe, self.slate, self.memory = pipe, slate, known
+        self.fresh: list[tuple[bytes, bool]] = []
 
     def may_take(self, base: str, edit: Edit) -> bool:
         """Refuse a step that ended an earlier child."""
-        step = (base, repr(edit))
+        step = _digest(f"{base}\n{edit!r}")
         if step in self.memory.lost:
             return False
-        self.pipe.send(("step", step))
+        self.slate.write(_STEPS, step)
         return True
 
     def may_judge(self, print_: str, example: Example) -> bool:
-        """Refuse an example that ended an earlier child."""
-        if print_ in self.memory.refused:
+        """Refuse an example that ended an earlier child, and say once which it is."""
+        digest = _digest(print_)
+        if digest in self.memory.refused:
+            if self.memory.untold.pop(digest, None) is not None:
+                self.pipe.send(("grave", _Grave(digest, Parcel.of(example), example.triggers)))
+                if self.memory.last and not self.memory.untold:
+                    raise _AllTold
             return False
-        self.pipe.send(("judging", _Judging(print_, Parcel.of(example), example.triggers)))
+        self.slate.write(_JUDGES, digest)
         return True
 
     def held(self, print_: str, fired: bool) -> None:
         """Say that an example holds, for the child that may come after this one."""
-        self.pipe.send(("held", (print_, fired)))
+        self.fresh.append((_digest(print_), fired))
+        if len(self.fresh) >= _HELD_AT_ONCE:
+            self.pipe.send(("held", self.fresh))
+            self.fresh = []
 
     def known(self, print_: str) -> bool | None:
         """Return what an earlier child found."""
-        return self.memory.held.get(print_)
+        return self.memory.held.get(_digest(print_)) if self.memory.held else None
 
 
-def _run(body: Callable[[Any], None], memory: _Memory, timeout: float) -> _Outcome:
+def _run(body: Callable[[Any, _Slate], None], known: _Memory, timeout: float) -> _Outcome:
     """Fork, listen until the child is done or gone, and tell which."""
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
-    child = context.Process(target=body, args=(there,), daemon=True)
+    slate = _Slate()
+    child = context.Process(target=body, args=(there, slate), daemon=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads, which wait here
         child.start()
     there.close()
     outcome = _Outcome()
-    last = time.monotonic()
     try:
-        while outcome.done is None and outcome.error is None:
-            # Capture and the first imports are not an example; they get ten times as long.
-            begun = outcome.judging is not None or outcome.step is not None
-            if not here.poll(max(0.0, last + (timeout if begun else 10 * timeout) - time.monotonic())):
-                outcome.why = f"one example took longer than {timeout:g} s"
-                break
-            kind, value = here.recv()
-            last = time.monotonic()
-            if kind == "held":
-                memory.held[value[0]] = value[1]
-            else:
-                setattr(outcome, kind, value)
-            if kind == "step":
-                outcome.judging = None
+        _listen(here, slate, known, timeout, outcome)
     except EOFError:
         child.join(5)
         outcome.why = _obituary(child.exitcode)
@@ -155,13 +210,38 @@ def _run(body: Callable[[Any], None], memory: _Memory, timeout: float) -> _Outco
             os.kill(child.pid, signal.SIGKILL)
         child.join()
         here.close()
+    _, outcome.at, outcome.where = slate.read()
     return outcome
+
+
+def _listen(here: Any, slate: _Slate, known: _Memory, timeout: float, outcome: _Outcome) -> None:
+    """Take what the child sends until it is done or one thing takes too long; ``EOFError`` when it is gone."""
+    last, count = time.monotonic(), 0
+    while outcome.done is None and outcome.error is None:
+        if here.poll(min(1.0, timeout / 10)):
+            kind, value = here.recv()
+            last = time.monotonic()
+            if kind == "held":
+                known.held.update(value)
+            elif kind == "grave":
+                outcome.graves.append(value)
+            else:
+                setattr(outcome, kind, value)
+            continue
+        written, at, _ = slate.read()
+        if written != count:
+            last, count = time.monotonic(), written
+        # Capture and the first imports are not an example; they get ten times as long.
+        if time.monotonic() > last + (timeout if at else 10 * timeout):
+            outcome.why = f"one example took longer than {timeout:g} s"
+            return
 
 
 def _limit(memory: int) -> None:
     """Bound what this process may take more, and leave no core file behind."""
     import torch
 
+    gc.freeze()  # a collection would write to every object of the parent, and so copy the page it lies on
     torch.set_num_threads(1)  # threads of the parent's pools do not live in a forked child
     with contextlib.suppress(ValueError, OSError):
         with open("/proc/self/statm", encoding="ascii") as pages:
@@ -170,24 +250,28 @@ def _limit(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _explore(pipe: Any, pass_: Any, starts: Sequence[Start], options: dict, memory_of: _Memory, memory: int) -> None:
+def _explore(pipe: Any, slate: _Slate, pass_: Any, starts: Sequence[Start], options: dict, known: _Memory,
+             memory: int) -> None:
     _limit(memory)
     tally = Tally()
     try:
-        findings = search(pass_, starts, tally=tally, watcher=_Teller(pipe, memory_of), **options)
+        findings = search(pass_, starts, tally=tally, watcher=_Teller(pipe, slate, known), **options)
         tally.flaws = [(name, FxpectError(f"{type(error).__name__}: {error}")) for name, error in tally.flaws]
         pipe.send(("done", ([finding.crossing() for finding in findings], tally)))
+    except _AllTold:
+        pipe.send(("done", (None, tally)))
     except Exception as error:
         pipe.send(("error", error if _pickles(error) else FxpectError(f"{type(error).__name__}: {error}")))
     pipe.close()
     os._exit(0)
 
 
-def _runs(judging: _Judging, timeout: float) -> bool:
+def _runs(grave: _Grave, timeout: float) -> bool:
     """Whether the graph runs without the pass; torch dies of some graphs by itself."""
-    def body(pipe: Any) -> None:
+    def body(pipe: Any, slate: _Slate) -> None:
         _limit(8192)
-        example = judging.parcel.example()
+        slate.write(_JUDGES, grave.print_)
+        example = grave.parcel.example()
         try:
             example.build()(*example.realize())
         except Exception:
@@ -198,8 +282,8 @@ def _runs(judging: _Judging, timeout: float) -> bool:
     return _run(body, _Memory(), timeout).done is not None
 
 
-def _death(pass_: Any, judging: _Judging, why: str) -> Finding:
-    example = judging.parcel.example().replace(triggers=judging.triggers)
+def _death(pass_: Any, grave: _Grave, why: str) -> Finding:
+    example = grave.parcel.example().replace(triggers=grave.triggers)
     failure = PassCrash("crash", why, pass_name=pass_.name, before=example.text, cause=f"crash:process:{why}")
     return Finding(oracle="crash", pass_name=pass_.name, before=example.text, after="", inputs=inputs_text(example),
                    message=why, cause=str(failure.cause), script=standalone_script(pass_, example, failure),
