@@ -6,7 +6,7 @@ import torch
 from torch._dynamo.callback import CallbackArgs, CallbackTrigger, callback_handler
 
 import fxpect
-from fxpect.compiling.callbacks import CompileLog, pending
+from fxpect.compiling.callbacks import CompileLog, forget_pending, pending
 from fxpect.errors import CheckFailure
 
 
@@ -63,6 +63,22 @@ class CompileLogTests(fxpect.TestCase):
         torch.compile(two_graphs, backend="eager")(torch.ones(2))
 
         self.assertEqual((seen, pending()), ([1, 1], 0))
+
+    def test_forget_pending(self):
+        """A callback that raised at the end is forgotten, so that the next compilation is told again."""
+        def fails(args):
+            raise LookupError
+
+        callback_handler.register_end_callback(fails)
+        with self.assertRaises(torch._dynamo.exc.InternalTorchDynamoError):
+            torch.compile(two_graphs, backend="eager")(torch.ones(2))
+        self.assertNotEqual(pending(), 0)
+
+        forget_pending()
+
+        with CompileLog() as log:
+            torch.compile(two_graphs, backend="eager")(torch.ones(3))
+        self.assertEqual((pending(), len(log.compilations)), (0, 2))
 
 
 if __name__ == "__main__":

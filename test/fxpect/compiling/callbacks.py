@@ -89,3 +89,13 @@ class CompileLog:
 def pending() -> int:
     """Return how many compilations torch counts as running: 0 outside of any."""
     return callback_handler._CompilationCallbackHandler__pending_callbacks_counter
+
+
+def forget_pending() -> None:
+    """Make torch count no compilation as running, and take every callback away.
+
+    A callback at the end of a compilation that raises leaves one counted for good (torch 2.13 to 2.15): no
+    callback is called from then on, and ``callback_handler.clear`` raises.
+    """
+    callback_handler._CompilationCallbackHandler__pending_callbacks_counter = 0
+    callback_handler.clear()

@@ -1,0 +1,28 @@
+"""Run one test of a suite while torch is broken on purpose, and hand back what the test says."""
+
+import contextlib
+import importlib.util
+import unittest
+from pathlib import Path
+
+TEST = Path(__file__).resolve().parent.parent
+
+
+def failure_of(path, name, *faults):
+    """Return the message of a test that fails while the ``faults`` (context managers) hold, "" where it passes.
+
+    ``path`` is relative to the folder of the tests, ``name`` is ``"Class.test_method"``. The test runs in a module of
+    its own, so that nothing of it stays. What it proposes to store is not written.
+    """
+    specification = importlib.util.spec_from_file_location(Path(path).stem, TEST / path)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    owner, method = name.split(".")
+    result = unittest.TestResult()
+    with contextlib.ExitStack() as stack:
+        for fault in faults:
+            stack.enter_context(fault)
+        getattr(module, owner)(method).run(result)
+    if not result.testsRun or result.skipped:
+        raise AssertionError(f"expected {name} to run; it was skipped: {result.skipped}")
+    return "\n".join(text for _, text in [*result.failures, *result.errors])
