@@ -47,6 +47,8 @@ _FLAGS = {  # calls with an effect only while this argument is on; batch norms a
     "_scaled_dot_product_efficient_attention": ("dropout_p",), "_scaled_dot_product_flash_attention": ("dropout_p",),
     "_scaled_dot_product_flash_attention_for_cpu": ("dropout_p",), "_efficient_attention_forward": ("dropout_p",),
     "_flash_attention_forward": ("dropout_p",), "_scaled_dot_product_cudnn_attention": ("dropout_p",)}
+_DROPOUTS = frozenset({"dropout", "dropout1d", "dropout2d", "dropout3d"})  # which train unless told otherwise
+_TRAINING_IS_USUAL = frozenset({"instance_norm", "embedding", "embedding_bag"})  # their flags say nothing of a mode
 _NORMS = frozenset({"batch_norm", "native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm", "instance_norm"})
 _TENSOR_PLACES = frozenset({
     "torch", "torch.functional", "torch.nn.functional", "torch.linalg", "torch.fft", "torch.special", "torch.sparse",
@@ -153,6 +155,17 @@ def _argument(node: Node, name: str, default: Any = None) -> Any:
     return node.args[place] if place is not None and place < len(node.args) else default
 
 
+def is_training(node: Node) -> bool:
+    """Say whether a call of a function is told to train: to draw a mask, or to use statistics of the batch."""
+    name = node.target._schema.name.partition("::")[2] if isinstance(node.target, OpOverload) else \
+        getattr(node.target, "__name__", "")
+    if node.op != "call_function" or name not in _FLAGS or name in _TRAINING_IS_USUAL:
+        return False
+    flags = [flag for flag in _FLAGS[name] if flag in _positions(node.target)]
+    default = name in _DROPOUTS
+    return bool(flags) and _argument(node, flags[0], default) not in (False, None, 0)
+
+
 def decide(node: Node) -> bool:
     """Say whether a call whose kind is DEPENDS has an effect."""
     target = node.target
@@ -167,7 +180,7 @@ def decide(node: Node) -> bool:
     known = [flag for flag in flags if flag in _positions(target)]
     if not known:
         return True
-    default = True if name in ("dropout", "dropout1d", "dropout2d", "dropout3d") else None
+    default = True if name in _DROPOUTS else None
     value = _argument(node, known[0], default)
     if name in _NORMS and _argument(node, "running_mean") is None:
         return False
