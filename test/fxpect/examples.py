@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.fx._lazy_graph_module import _make_graph_module, _use_lazy_graph_module
 
+from fxpect.contracts import Contract, contract_of
 from fxpect.specs import realize, spec_of
 from fxpect.text.parser import parse_graph
 from fxpect.text.printer import graph_text
@@ -25,7 +26,7 @@ class Example:
     (that size as an int), a real tensor, or any other constant. ``sizes`` gives each named dim the
     value it was captured with. ``edits`` names the steps from the innocent model, oldest first, ``triggers``
     the same steps without the numbers in them, ``path`` the steps as objects; ``outside`` says that they left
-    the contract of the capture's stage.
+    the contract. ``contract`` is what the graphs of the pass's stage promise; None means that of the capture.
     """
 
     graph_module: torch.fx.GraphModule
@@ -37,6 +38,7 @@ class Example:
     exported: torch.export.ExportedProgram | None = None
     outside: bool = False
     path: tuple[Any, ...] = ()
+    contract: Contract | None = None
 
     @classmethod
     def from_text(cls, text: str, *inputs: Any, capture: str = "export", **fields: Any) -> Example:
@@ -54,6 +56,12 @@ class Example:
         """Ten hex digits that name the text, the inputs and the capture."""
         recipe = "\n".join([self.text, *map(repr, self.portable().inputs), self.capture])
         return hashlib.sha256(recipe.encode()).hexdigest()[:10]
+
+    @functools.cached_property
+    def promises(self) -> Contract:
+        """The contract that examples made from this one keep: its own, without what an innocent graph breaks itself."""
+        contract = self.contract or contract_of(self.capture)
+        return contract if self.outside else contract.fitted(self.graph_module, self.inputs, self.meta_key)
 
     @property
     def meta_key(self) -> str:

@@ -16,6 +16,7 @@ LAYERS = (
     {"errors"},
     {"records", "loading"},
     {"specs", "text", "fixtures", "report"},
+    {"contracts"},
     {"examples"},
     {"capture"},
     {"execution"},

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
+import random
 import unittest
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from fxpect.capture import capture
 from fxpect.examples import Example
-from fxpect.specs import T
-from fxpect.strategies.draft import FUNCTIONAL_CAPTURES, Edit, Inapplicable
+from fxpect.specs import Same, T
+from fxpect.strategies.draft import FUNCTIONAL_CAPTURES, Draft, Edit, Inapplicable
 from fxpect.strategies.near import DIRECTIONS, edits, step
-from fxpect.text.effects import has_effect
 from fxpect.text.parser import parse_graph
 from fxpect.text.printer import graph_text
 from fxpect.text.propagation import propagate
@@ -40,6 +45,12 @@ GRAPHS = {
     "einsum": ("x, y", "einsum = torch.einsum('ij,jk->ik', x, y); return (einsum,)", (T(3, 3), T(3, 3)), "dynamo"),
     "aten": ("x, y", "add = torch.ops.aten.add.Tensor(x, y); permute = torch.ops.aten.permute.default(add, [1, 0]); "
              "return (permute,)", (T(2, 3), T(2, 3)), "aten"),
+    "epilogue": ("x, y", "add = torch.ops.aten.add.Tensor(x, y); mul = torch.ops.aten.mul.Tensor(add, 2); "
+                 "copy_ = torch.ops.aten.copy_.default(x, add); return (mul,)", (T(2, 3), T(2, 3)), "aten"),
+    "recorded": ("x, w, b", "conv = torch.ops.aten.conv2d.default(x, w, b, [1, 1], [1, 1]); "
+                 "sub = torch.ops.aten.sub.Tensor(conv, x, alpha=2); "
+                 "sum_1 = torch.ops.aten.sum.dim_IntList(sub, [1], True); clamp = torch.ops.aten.clamp.default(sum_1, None, 1); return (clamp,)",
+                 (T(2, 3, 4, 4), T(3, 3, 3, 3), T(3)), "export"),
     "pieces": ("x", "split = torch.ops.aten.split.Tensor(x, 2, 1); a = operator.getitem(split, 0); "
                "b = operator.getitem(split, 1); cat = torch.ops.aten.cat.default([a, b], 1); return (cat,)",
                (T(4, 4),), "make_fx"),
@@ -157,6 +168,7 @@ REFUSED = (
 NOT_OFFERED = (
     ("keywords", "tower"), ("values", "tower"), ("defaults", "tower"), ("spellings", "tower"), ("exchanged", "tower"),
     ("writes", "aten"), ("in_place", "aten"), ("out", "aten"), ("gradients", "aten"), ("sequences", "aten"),
+    ("keywords", "recorded"), ("defaults", "recorded"),
     ("epilogue", "cat"), ("sections", "cat"), ("reads", "cat"), ("operand_lists", "linear"), ("modules", "cat"),
     ("modes", "cat"), ("sharing", "cat"), ("equations", "cat"), ("together", "cat"), ("single_site", "cat"),
     ("neighbours", "cat"), ("absent_operands", "cat"), ("one_input", "split"),
@@ -185,6 +197,12 @@ def body(example: Example) -> str:
     """Return the statements of a graph in one line, without types."""
     text = graph_text(example.graph_module, types=False)
     return "; ".join(line.strip() for line in text.split("):\n", 1)[1].strip().splitlines())
+
+
+def spelled(gm: torch.fx.GraphModule) -> list[str]:
+    """Return the calls of operators as they stand, without the names of what they read."""
+    return sorted(f"{node.target} {torch.fx.map_arg((node.args, node.kwargs), lambda n: 'n')!r}"
+                  for node in gm.graph.nodes if isinstance(node.target, torch._ops.OpOverload))
 
 
 class DirectionTests(unittest.TestCase):
@@ -223,31 +241,151 @@ class DirectionTests(unittest.TestCase):
                 self.assertEqual(list(offered(direction, name)), [])
 
 
+def walks(name: str, length: int, count: int, *, outside: bool = False, seed: int = 0) -> Iterator[Example]:
+    """Yield ``count`` examples after up to ``length`` edits of random directions that fit, the same in each run."""
+    rng = random.Random(f"{name} {length} {seed}")
+    for _ in range(count):
+        example = graph(name)
+        while len(example.edits) < length:
+            direction = rng.choice(list(DIRECTIONS))
+            found = edits(example, (direction,), outside=outside)[direction]
+            with contextlib.suppress(Inapplicable):
+                example = step(example, rng.choice(found), outside=outside) if found else example
+        yield example
+
+
+def held(example: Example) -> list[str]:
+    """Return what a step must leave alone: the graph, the types of its values, the values of its attributes."""
+    gm = example.graph_module
+    state = [f"{name} {value.tolist()} {value.requires_grad}" for name, value in
+             [*gm.named_parameters(), *gm.named_buffers()]]
+    fakes = [f"{node.name} {typed(node.meta.get(example.meta_key))}" for node in gm.graph.nodes]
+    return [graph_text(gm), str(gm.graph), repr(example.inputs), *fakes, *state]
+
+
+def typed(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"{value.dtype} {value.shape} {value.stride()} {value.storage_offset()} {value.requires_grad}"
+    return f"[{', '.join(map(typed, value))}]" if isinstance(value, (list, tuple)) else repr(value)
+
+
 class ContractTests(unittest.TestCase):
 
     def test_functional_graphs_stay_functional(self):
-        """Edits of ATen graphs call ATen overloads; the one write is the epilogue's copy_ into an input, at the end."""
-        for name in ("aten", "pieces"):
+        """After one, two and three edits an ATen graph calls overloads alone, and its writes are the epilogue's."""
+        for name in ("aten", "pieces", "epilogue"):
             self.assertIn(graph(name).capture, FUNCTIONAL_CAPTURES)
-            for direction in DIRECTIONS:
-                for edit in list(offered(direction, name).values())[::7]:
-                    try:
-                        edited = step(graph(name), edit)
-                    except Inapplicable:
-                        continue
-                    nodes = list(edited.graph_module.graph.nodes)
-                    for node in nodes:
-                        if node.op in ("placeholder", "output"):
-                            continue
-                        with self.subTest(repr(edit), node=str(node)):
-                            self.assertEqual(node.op, "call_function")
-                            self.assertIn(node.target.__module__.split(".")[0], ("_operator", "torch"))
-                            if not has_effect(node) or "rand" in repr(edit):
-                                continue
-                            writes = getattr(getattr(node.target, "_schema", None), "is_mutable", False)
-                            if writes:
-                                self.assertIs(node.target, torch.ops.aten.copy_.default)
-                                self.assertEqual((node.args[0].op, node.next.op), ("placeholder", "output"))
+            for length in (1, 2, 3):
+                for example in walks(name, length, 15):
+                    with self.subTest(example.edits):
+                        self.assertFalse(example.outside)
+                        self.assert_functional(example)
+
+    def assert_functional(self, example: Example) -> None:
+        """Say it anew, without the contract: what may write is a copy_ into an input that nothing reads afterwards."""
+        nodes = list(example.graph_module.graph.nodes)
+        written = []
+        for node in nodes:
+            if node.op in ("placeholder", "output"):
+                continue
+            self.assertEqual(node.op, "call_function")
+            self.assertIn(node.target.__module__.split(".")[0], ("_operator", "torch"))
+            self.assertFalse({node.args[0] if node.args else None, *node.all_input_nodes} & set(written))
+            if getattr(getattr(node.target, "_schema", None), "is_mutable", False):
+                self.assertIs(node.target, torch.ops.aten.copy_.default)
+                self.assertEqual(node.args[0].op, "placeholder")
+                self.assertLessEqual({user.op for user in node.users}, {"output"})
+                written.append(node.args[0])
+            elif written:
+                self.assertIn("view", str(node.target))
+        self.assertFalse(set(written) & set(example.graph_module.graph.output_node().all_input_nodes))
+
+    def test_a_write_followed_by_a_read_is_refused(self):
+        """An edit that reads, moves or doubles the epilogue's write is outside; asked for, it is given and marked."""
+        def read(draft: Draft) -> None:
+            copy = draft.node("copy_")
+            draft.add_output(draft.insert(copy, "call_function", torch.ops.aten.neg.default, (copy,)))
+
+        def write(draft: Draft) -> None:
+            add, mul = draft.node("add"), draft.node("mul")
+            draft.insert(None, "call_function", torch.ops.aten.add_.Tensor, (add, 1), before=mul)
+
+        for change, words in ((read, "copy_ is read"), (write, "add__tensor writes")):
+            edit = Edit("test", "t", "t", change)
+            with self.assertRaisesRegex(Inapplicable, f"outside of what aten graphs are: {words}"):
+                step(graph("epilogue"), edit)
+            self.assertTrue(step(graph("epilogue"), edit, outside=True).outside)
+        self.assertFalse(step(graph("epilogue"), Edit("test", "t", "t", lambda d: None), outside=True).outside)
+
+    def test_calls_are_as_the_dispatcher_records_them(self):
+        """Traced again, an edited graph of dispatcher calls has the very same calls."""
+        for name in ("pieces", "recorded"):
+            for example in walks(name, 2, 15):
+                with torch.no_grad():
+                    again = make_fx(example.build(), pre_dispatch=True)(*example.realize())
+                with self.subTest(example.edits):
+                    self.assertEqual(spelled(example.graph_module), spelled(again))
+
+    def test_other_spellings_are_outside(self):
+        """A keyword for what the dispatcher hands over by position becomes positional; outside it stays, marked."""
+        def by_keyword(draft: Draft) -> None:
+            permute = draft.node("permute")
+            draft.set_args(permute, permute.args[:1], {"dims": (0, 1)})
+
+        edit = Edit("test", "t", "t", by_keyword)
+        self.assertIn("permute.default(add, [0, 1])", body(step(graph("aten"), edit)))
+        outside = step(graph("aten"), edit, outside=True)
+        self.assertIn("permute.default(add, dims=(0, 1))", body(outside))
+        self.assertTrue(outside.outside)
+        for direction in ("keywords", "defaults", "sequences", "writes"):
+            self.assertEqual(edits(graph("recorded"), (direction,))[direction], [])
+            if direction != "sequences":
+                self.assertNotEqual(edits(graph("recorded"), (direction,), outside=True)[direction], [])
+
+    def test_inputs_are_distinct_tensors(self):
+        """No direction gives one tensor twice where the capture tells inputs apart, nor does an edit of anyone's."""
+        for name in ("aten", "pieces", "recorded"):
+            for example in walks(name, 3, 8, seed=1):
+                self.assertFalse([spec for spec in example.inputs if isinstance(spec, Same)])
+
+        def twice(draft: Draft) -> None:
+            draft.inputs[1] = Same(0)
+            draft.touch_inputs()
+
+        edit = Edit("test", "t", "t", twice)
+        with self.assertRaisesRegex(Inapplicable, "two inputs are one tensor"):
+            step(graph("aten"), edit)
+        self.assertEqual(step(graph("cat"), edit).inputs[1], Same(0))
+
+    def test_a_step_leaves_its_base_alone(self):
+        """Whatever a step does, its base has the same graph, types and attributes; writes to attributes, too."""
+        for name in (*GRAPHS, "tower"):
+            for base in [graph(name), *walks(name, 1, 1, seed=2)]:
+                before = held(base)
+                for group in edits(base).values():
+                    for edit in group[::max(1, len(group) // 2)]:
+                        with contextlib.suppress(Inapplicable):
+                            step(base, edit)
+                        self.assertEqual(held(base), before, f"{base.edits} {edit}")
+
+    def test_a_pass_may_ask_for_less(self):
+        """Of a contract for inference no step turns to training or asks for gradients; the stage's own allows both."""
+        def ask(draft: Draft) -> None:
+            draft.inputs[0] = T(2, 4, requires_grad=True)
+            draft.touch_inputs()
+
+        own = dataclasses.replace(graph("tower").promises, inference=True)
+        tower = capture(Tower().eval(), (T(2, 4),), capture="symbolic")
+        for contract, accepted in ((None, True), (own, False)):
+            base = tower.replace(contract=contract)
+            training = next(e for e in edits(base, ("modes",))["modes"] if e.what == "drop in train mode")
+            grad = Edit("test", "t", "t", ask)
+            for edit in (training, grad):
+                if accepted:
+                    self.assertIs(step(base, edit).promises, base.promises)
+                else:
+                    with self.assertRaisesRegex(Inapplicable, "training mode|requires grad"):
+                        step(base, edit)
 
     def test_metadata_is_right_and_edited_graphs_run(self):
         """A fresh propagation gives the same text, the text is read back, and the graph runs on its inputs."""

@@ -176,6 +176,102 @@ class ChangingTests(unittest.TestCase):
         self.assertIn('relu: "f32[4, 6]"', edited.text)
 
 
+class BaseTests(unittest.TestCase):
+    """What typing a step does to the fake tensors that the step shares with its base."""
+
+    def refused(self, example: Example, change: Callable[[Draft], object], why: str) -> None:
+        before = graph_text(example.graph_module)
+        with self.assertRaisesRegex(Inapplicable, why):
+            changed(example, change)
+        self.assertEqual(graph_text(example.graph_module), before)
+
+    def test_a_write_that_spreads_gradients(self):
+        """What is written to requires grad after the step, and in the base it still does not."""
+        example = changed(base(), lambda d: d.add_output(d.add_input(T(2, 6, requires_grad=True), "w")))
+
+        def write(draft: Draft) -> None:
+            draft.insert(draft.node("cat"), "call_method", "add_", (draft.node("cat"), draft.node("w_1")))
+
+        edited = changed(example, write)
+        cats = [next(n for n in e.graph_module.graph.nodes if n.name == "cat") for e in (example, edited)]
+        self.assertEqual([n.meta["example_value"].requires_grad for n in cats], [False, True])
+
+    def test_a_write_that_reshapes(self):
+        """An intermediate has its new shape after the step alone; the shape of an input is not changed in place."""
+        example = base()
+
+        def unsqueeze(name: str) -> Callable[[Draft], object]:
+            return lambda d: d.insert(d.node(name), "call_method", "unsqueeze_", (d.node(name), 0))
+
+        edited = changed(example, unsqueeze("cat"))
+        self.assertIn('relu: "f32[1, 2, 6]"', edited.text)
+        self.assertIn('relu: "f32[2, 6]"', graph_text(example.graph_module))
+        single = base("def forward(self, x, y):\n    neg = torch.neg(y)\n    return (neg,)\n")
+        self.refused(single, unsqueeze("x"), "the shape of x is changed in place")
+
+    def test_a_buffer_of_another_shape(self):
+        """torch would resize it, with a warning; in the base it stays as it is."""
+        example = changed(base(), lambda d: d.add_output(d.add_input(T(5), "out")))
+
+        def write(draft: Draft) -> None:
+            cat = draft.node("cat")
+            draft.set_args(cat, cat.args, {"dim": 1, "out": draft.node("out_1")})
+
+        self.refused(example, write, "An output with one or more elements was resized")
+
+    def test_attributes_are_not_run_on(self):
+        """A step that writes to a buffer, by itself or in a module that trains, leaves the base's own as it was."""
+        class Model(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.norm = torch.nn.BatchNorm1d(3)
+                self.register_buffer("count", torch.zeros(3))
+
+            def forward(self, x):
+                return self.norm(x) + self.count
+
+        example = capture(Model(), (T(2, 3),), capture="symbolic")
+
+        def write(draft: Draft) -> None:
+            draft.insert(draft.node("count"), "call_method", "add_", (draft.node("count"), 1))
+
+        changed(example, write)
+        changed(example, lambda d: d.add_output(d.node("norm")))
+        gm = example.graph_module
+        self.assertEqual((gm.count.tolist(), gm.norm.num_batches_tracked.item()), ([0, 0, 0], 0))
+
+    def test_symbols_are_not_fixed(self):
+        """A step that would make a named dim a number is refused, and later steps find it as it was."""
+        example = capture(lambda x, y: torch.relu(x @ x.t()) + y, (T("B", 6), T("B", "B")), capture="make_fx",
+                          dynamic=True)
+
+        def mismatch(draft: Draft) -> None:
+            node = next(n for n in draft.calls() if n.target is torch.ops.aten.mm.default)
+            size = draft.tensor(draft.node("x")).shape[0]
+            fixed = draft.insert(node, "call_function", torch.ops.aten.zeros.default, ([draft.sizes["B"], 2],))
+            draft.add_output(draft.insert(fixed, "call_function", torch.ops.aten.mm.default, (node, fixed)))
+            self.assertIsInstance(size, torch.SymInt)
+
+        self.refused(example, mismatch, "it would fix a symbolic size")
+        self.assertIn("s0", changed(example, lambda d: d.add_output(d.node("x"))).text)
+
+    def test_another_size_beside_a_symbol(self):
+        """A fixed size that changes is typed with the symbols as they are; a layout or an unknown symbol is refused."""
+        example = capture(lambda x: torch.relu(x) + 1, (T("B", 6),), capture="dynamo", dynamic=True)
+
+        def become(spec: object) -> Callable[[Draft], None]:
+            def change(draft: Draft) -> None:
+                draft.inputs[-1] = spec
+                draft.touch_inputs()
+            return change
+
+        edited = changed(example, become(T("B", 5)))
+        self.assertIn('relu: "f32[s0, 5]"', edited.text)
+        self.assertEqual(edited.build()(*edited.realize())[0].shape[1], 5)
+        self.refused(example, become(T("C", 5)), "C|size")
+        self.refused(example, become(T("B", 5, layout="transposed")), "a layout of symbolic sizes")
+
+
 class HelperTests(unittest.TestCase):
 
     def test_effects(self):

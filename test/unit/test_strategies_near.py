@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import unittest
 from unittest import mock
@@ -11,13 +12,13 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 from fxpect.capture import capture
+from fxpect.contracts import contract_of
 from fxpect.errors import FxpectError
 from fxpect.examples import Example
 from fxpect.specs import T
 from fxpect.strategies import near as near_module
-from fxpect.strategies.draft import FUNCTIONAL_CAPTURES, Edit, Inapplicable
+from fxpect.strategies.draft import Edit, Inapplicable
 from fxpect.strategies.near import DIRECTIONS, edits, near, round_robin, step
-from fxpect.text.effects import has_effect
 from fxpect.text.parser import parse_graph
 from fxpect.text.printer import graph_text
 from fxpect.text.propagation import propagate
@@ -127,6 +128,8 @@ class StepTests(unittest.TestCase):
         self.assertEqual([e.direction for e in found], ["a", "b", "a", "a"])
         self.assertEqual({e.trigger for e in found if e.direction == "a"} - {found[0].trigger}, {found[2].trigger})
         self.assertEqual([e.what for e in round_robin(groups, random.Random(0))], [e.what for e in found])
+        odd = [dataclasses.replace(edit("a", "odd", "u"), rank=2), edit("a", "5", "s"), edit("a", "6", "s")]
+        self.assertEqual([e.what for e in round_robin({"a": odd}, random.Random(0))][-1], "odd")
         orders = {tuple(e.what for e in round_robin(groups, random.Random(seed))) for seed in range(20)}
         self.assertGreater(len(orders), 1)
 
@@ -210,21 +213,30 @@ class NearTests(unittest.TestCase):
             drawn(strategy)
             self.assertEqual(captured.call_count, 1)
 
-    def test_functional_captures_stay_functional(self):
-        """An edit of an ATen graph puts no write in its middle: the only one is a copy_ into an input, at the end."""
+    def test_the_contract_is_kept(self):
+        """Draws keep the stage's contract, or a narrower one; outside of it they are given as well, and marked."""
         text = ("def forward(self, x, y):\n    add = torch.ops.aten.add.Tensor(x, y)\n    "
                 "relu = torch.ops.aten.relu.default(add)\n    return (relu,)\n")
-        self.assertIn("aten", FUNCTIONAL_CAPTURES)
-        for example in drawn(near(text, *SPECS, capture="aten", max_edits=1)):
-            nodes = list(example.graph_module.graph.nodes)
-            written = [n for n in nodes if n.op == "call_function" and has_effect(n)
-                       and n.target._schema.is_mutable]
-            for node in written:
-                with self.subTest(example.edits):
-                    self.assertIs(node.target, torch.ops.aten.copy_.default)
-                    self.assertEqual(node.args[0].op, "placeholder")
-                    following = nodes[nodes.index(node) + 1:]
-                    self.assertEqual([n for n in following if n.op != "output"], [], example.text)
+        never = dataclasses.replace(contract_of("aten"), writes="never")
+        directions = ("epilogue", "writes", "extra_users")
+        for contract, outside, expected in ((None, False, {False}), (never, False, {False}),
+                                            (None, True, {False, True})):
+            found = drawn(near(text, *SPECS, capture="aten", directions=directions, contract=contract, outside=outside))
+            with self.subTest(contract=contract, outside=outside):
+                self.assertEqual({example.outside for example in found}, expected)
+                for example in found:
+                    self.assertEqual(example.promises, contract or contract_of("aten"))
+                    broken = example.promises.breach(example.graph_module, example.inputs)
+                    self.assertEqual(bool(broken), example.outside, example.text)
+                    if contract is never:
+                        self.assertNotIn("copy_", example.text)
+
+    def test_the_capture_is_that_of_the_class(self):
+        """Left open, it is what an exploring class asks for, else "export"; one that is named is nobody else's."""
+        strategy = near(TEXT, *SPECS, max_edits=1)
+        self.assertEqual({e.capture for e in drawn(strategy.for_capture("dynamo"))}, {"dynamo"})
+        self.assertEqual({e.capture for e in drawn(near(sink, *SPECS, max_edits=1))}, {"export"})
+        self.assertFalse(hasattr(near(TEXT, *SPECS, capture="make_fx"), "for_capture"))
 
     def test_draws_round_trip(self):
         """A few draws of two edits are read back from their text as they are."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -13,8 +15,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Node
 from torch.fx._lazy_graph_module import _make_graph_module, _use_lazy_graph_module
 
-from fxpect.examples import Example, copy_tensor
+from fxpect import contracts
+from fxpect.examples import Example, copy_graph_module, copy_tensor
 from fxpect.specs import Dim, Same, TensorSpec, spec_of
+from fxpect.strategies.signatures import recorded
 
 _FAKE_LOG = logging.getLogger("torch._subclasses.fake_tensor")
 FUNCTIONAL_CAPTURES = frozenset({"aten", "joint", "make_fx", "export", "export-nonstrict"})
@@ -28,30 +32,44 @@ class Inapplicable(Exception):
 class Edit:
     """One step away from an example: ``what`` reads "cat.dim: -1 -> 0"; ``apply`` changes a draft.
 
-    ``trigger`` is the step without the values that do not matter, so that equal causes meet.
+    ``trigger`` is the step without the values that do not matter, so that equal causes meet: "cat.dim changed", and
+    after ", " in which way. ``rank`` is 0 for an ordinary value, 1 for an odd one, 2 for one that few models have.
     """
 
     direction: str
     what: str
     trigger: str
     apply: Callable[[Draft], None]
+    rank: int = 0
 
     def __repr__(self) -> str:
         return f"{self.direction}: {self.what}"
 
 
 class Draft:
-    """A private copy of an example's graph and inputs, with the tools that edits need."""
+    """A private copy of an example's graph and inputs, with the tools that edits need.
 
-    def __init__(self, example: Example):
+    With ``reading`` nothing is copied: only to look for edits. ``contract`` is what the edited graph must keep;
+    with ``outside`` it promises nothing, and a step that breaks the real one is marked. ``functional`` says
+    that the stage speaks ATen, before it says anything of writes.
+    """
+
+    def __init__(self, example: Example, *, outside: bool = False, reading: bool = False):
         self.capture = example.capture
         self.meta_key = example.meta_key
+        self.functional = example.capture in FUNCTIONAL_CAPTURES
+        self.promises = example.promises
+        self.contract = self.promises.loosened() if outside else self.promises
         self.sizes = dict(example.sizes)
         self.inputs = [spec_of(v) if isinstance(v, torch.Tensor) else v for v in example.inputs]
-        self.gm, self._nodes = _light_copy(example.graph_module)
+        self._inputs_given = tuple(self.inputs)
+        if reading:
+            self.gm = example.graph_module
+            self._nodes = {node.name: node for node in self.gm.graph.nodes}
+        else:
+            self.gm, self._nodes = _light_copy(example.graph_module)
         self.graph = self.gm.graph
-        self.fake_mode = self._find_fake_mode()
-        self.functional = example.capture in FUNCTIONAL_CAPTURES
+        self._given = {node: (node.target, node.args, node.kwargs) for node in self._nodes.values()}
         self._first_dirty: Node | None = None
         self._stale_from_start = False
 
@@ -135,7 +153,7 @@ class Draft:
         with self.graph.inserting_before(point):
             node = self.graph.placeholder(name)
         self.inputs.append(spec)
-        self._type_placeholder(node, spec)
+        self._type_placeholder(node, spec, self._symbols())
         self._nodes[node.name] = node
         return node
 
@@ -164,17 +182,25 @@ class Draft:
     # ------------------------------------------------------------------ finishing
 
     def finish(self, edit: Edit, base: Example) -> Example:
-        """Type the graph again and return it as an example; raises ``Inapplicable`` when it does not type."""
+        """Type the graph again and return it as an example.
+
+        Raises ``Inapplicable`` when it does not type, or breaks the contract.
+        """
         self._drop_dead()
         self._check_order()
+        unrecorded = self._record()
         try:
             self._retype()
         except Inapplicable:
             raise
         except Exception as error:
             raise Inapplicable(f"{type(error).__name__}: {error}") from error
+        breach = self._breach(base) or unrecorded
+        if breach and self.contract is self.promises:
+            raise Inapplicable(f"outside of what {self.capture} graphs are: {breach}")
         return Example(self.gm, tuple(self.inputs), self.capture, self.sizes, (*base.edits, repr(edit)),
-                       (*base.triggers, edit.trigger), None, base.outside, (*base.path, edit))
+                       (*base.triggers, edit.trigger), None, base.outside or bool(breach), (*base.path, edit),
+                       self.promises)
 
     def _drop_dead(self) -> None:
         for node in reversed(list(self.graph.nodes)):
@@ -193,31 +219,125 @@ class Draft:
                 raise Inapplicable(f"{node.name} would use a value before it is made")
             made.add(node)
 
+    def _record(self) -> str:
+        """Spell what the step changed as the dispatcher records it; outside the contract say what is not spelled so."""
+        if not self.promises.recorded:
+            return ""
+        for node in self.graph.nodes:
+            if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+                continue
+            target, args, kwargs = self._given.get(node, (None, None, None))
+            if node.args is args and node.kwargs is kwargs and node.target is target:
+                continue
+            form = recorded(node.target, node.args, node.kwargs)
+            if form is None or repr(form) == repr((node.args, node.kwargs)):
+                continue
+            if not self.contract.recorded:
+                return f"{node.name} is not spelled as the dispatcher records it"
+            node.args, node.kwargs = form
+        return ""
+
+    def _breach(self, base: Example) -> str:
+        if self.promises.inference:
+            for old, new in zip(base.inputs, self.inputs):
+                if getattr(new, "requires_grad", False) and not getattr(old, "requires_grad", False):
+                    return "an input requires grad"
+        return self.promises.breach(self.gm, self.inputs, self.meta_key)
+
+    # ------------------------------------------------------------------ typing
+
     def _retype(self) -> None:
+        """Run what changed, and what follows, on fake tensors. What a write may change is made anew first, since
+        the fake tensors that did not change are those of the base.
+        """
         if self._stale_from_start:
-            for node, spec in zip(self.placeholders, self.inputs, strict=True):
-                self._type_placeholder(node, spec)
+            symbols = self._symbols()
+            given = [*self._inputs_given, *(None for _ in self.inputs)]
+            for node, spec, old in zip(self.placeholders, self.inputs, given):
+                if spec is not old or isinstance(spec, Same):
+                    self._type_placeholder(node, spec, symbols)
         elif self._first_dirty is None:
             return
-        if self.fake_mode.shape_env is not None:
-            self._run_for_real()
+        self._run_for_real()
+        symbolic = any(isinstance(spec, TensorSpec) and spec.is_dynamic for spec in self.inputs)
         dirty = self._stale_from_start
-        with self._typing_context():
+        with self._typing_context(), _same_symbols(self.fake_mode.shape_env if symbolic else None):
+            held = self._own_placeholders() if self._writes() else {}
+            dirty = dirty or bool(held)
             for node in self.graph.nodes:
                 dirty = dirty or node is self._first_dirty
                 if node.op == "output":
-                    return
+                    break
                 if node.op == "placeholder" or (not dirty and self.meta_key in node.meta):
                     continue
                 node.meta = {self.meta_key: self._run(node)}
+            for node, (shape, stride) in held.items():
+                now = self.val(node)
+                if (now.shape, now.stride()) != (shape, stride):
+                    raise Inapplicable(f"the shape of {node.name} is changed in place")
+
+    def _writes(self) -> bool:
+        """Whether a call that is to be typed may write."""
+        dirty = self._stale_from_start
+        for node in self.graph.nodes:
+            dirty = dirty or node is self._first_dirty
+            if (dirty or self.meta_key not in node.meta) and contracts.writes(node):
+                return True
+        return False
+
+    def _own_placeholders(self) -> dict[Node, tuple[Any, Any]]:
+        """Give every input a fake tensor of this draft's own, aliases included, and return their shapes."""
+        held = {}
+        for node, spec in zip(self.placeholders, self.inputs, strict=True):
+            value = self.val(node)
+            if not isinstance(value, torch.Tensor):
+                continue
+            if isinstance(spec, Same):
+                value = spec.alias(self.val(self.placeholders[spec.index]))
+            else:
+                grad = spec.requires_grad if isinstance(spec, TensorSpec) else value.requires_grad
+                value = value.detach().requires_grad_(grad)
+            node.meta = {**node.meta, self.meta_key: value}
+            held[node] = value.shape, value.stride()
+        return held
 
     def _run_for_real(self) -> None:
-        """Refuse what does not run, before symbolic sizes see it: torch 2.13 dies of a segmentation fault
-        where it types batch_norm of a vector with a symbolic size.
+        """Refuse what types and does not run, such as a product of two dtypes, and an ``out=`` that is resized.
+
+        It comes before symbolic sizes are typed: torch 2.13 dies of a segmentation fault where it types batch_norm of
+        a vector with a symbolic size.
         """
-        args = Example(self.gm, tuple(self.inputs), self.capture, self.sizes).realize()
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.fx.Interpreter(self.gm).run(*args)
+        changes = any(contracts.writes(node) or contracts.trains(node) for node in self.graph.nodes)
+        values = self._real_inputs(changes)
+        gm = self.gm  # its parameters, buffers and modules are those of the base
+        if changes and any(node.op in ("get_attr", "call_module") for node in self.graph.nodes):
+            gm = copy_graph_module(gm)
+        state = torch.get_rng_state()
+        try:
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                warnings.filterwarnings("error", "An output with one or more elements was resized")
+                for node in self.graph.nodes:
+                    if node.op == "output":
+                        break
+                    if node.op != "placeholder":
+                        values[node] = _call(node, gm, values.__getitem__)
+        finally:
+            torch.set_rng_state(state)
+
+    def _real_inputs(self, own: bool) -> dict[Node, Any]:
+        """Return the input values by placeholder; ``own`` says that they will be written to."""
+        if any(isinstance(spec, (Same, torch.Tensor)) for spec in self.inputs):
+            return dict(zip(self.placeholders, Example(self.gm, tuple(self.inputs), sizes=self.sizes).realize()))
+        sizes = tuple(self.sizes.items())
+        values = {}
+        for node, spec in zip(self.placeholders, self.inputs, strict=True):
+            value = spec.size(self.sizes) if isinstance(spec, Dim) else spec
+            if isinstance(spec, TensorSpec):
+                value = _real(spec, sizes if spec.is_dynamic else ())
+                value = copy_tensor(value) if own else value
+            values[node] = value
+        return values
 
     @contextlib.contextmanager
     def _typing_context(self):
@@ -231,46 +351,78 @@ class Draft:
             _FAKE_LOG.disabled = quiet
 
     def _run(self, node: Node) -> Any:
-        args = torch.fx.map_arg(node.args, self.val)
-        kwargs = torch.fx.map_arg(node.kwargs, self.val)
-        if node.op == "call_function":
-            return node.target(*args, **kwargs)
-        if node.op == "call_method":
-            return getattr(args[0], node.target)(*args[1:], **kwargs)
-        attribute = self.gm
-        for part in node.target.split("."):
-            attribute = getattr(attribute, part)
-        if node.op == "get_attr":
-            return self._fake(attribute) if isinstance(attribute, torch.Tensor) else attribute
-        state = {name: self._fake(value) for name, value in
-                 [*attribute.named_parameters(), *attribute.named_buffers()]}
-        return torch.func.functional_call(attribute, state, args, kwargs)
+        return _call(node, self.gm, self.val, self._fake)
 
     def _fake(self, tensor: torch.Tensor) -> torch.Tensor:
         with self.fake_mode:
             fake = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=tensor.device)
         return fake.requires_grad_(tensor.requires_grad)
 
-    def _type_placeholder(self, node: Node, spec: Any) -> None:
+    def _type_placeholder(self, node: Node, spec: Any, symbols: dict[str, Any]) -> None:
         value = spec
         if isinstance(spec, TensorSpec):
-            if spec.is_dynamic:
-                return
-            value = self._fake(spec.example(self.sizes, seed=0))
+            value = self._symbolic(spec, symbols) if spec.is_dynamic else self._fake(_real(spec, ()))
         elif isinstance(spec, Same):
-            value = self.val(self.placeholders[spec.index])
+            with self.fake_mode:
+                value = spec.alias(self.val(self.placeholders[spec.index]))
         elif isinstance(spec, torch.Tensor):
             value = self._fake(spec)
         elif isinstance(spec, Dim):
             return
         node.meta = {self.meta_key: value}
 
-    def _find_fake_mode(self) -> FakeTensorMode:
+    def _symbolic(self, spec: TensorSpec, symbols: dict[str, Any]) -> torch.Tensor:
+        """Return a fake tensor of a spec with named dims, each as the symbol that the capture gave it."""
+        if spec.layout is not None:
+            raise Inapplicable("a layout of symbolic sizes")
+        try:
+            shape = [size if isinstance(size, int) else symbols[str(size)] for size in spec.shape]
+        except KeyError as error:
+            raise Inapplicable(f"no symbol for {error.args[0]}") from error
+        with self.fake_mode:
+            value = torch.empty(shape, dtype=spec.dtype)
+        return value.requires_grad_(spec.requires_grad)
+
+    def _symbols(self) -> dict[str, Any]:
+        """Return the symbol of each named dim of the inputs as they were."""
+        found = {}
+        for node, spec in zip(self.placeholders, self._inputs_given):
+            held = self.tensor(node)
+            if isinstance(spec, TensorSpec) and spec.is_dynamic and held is not None and held.dim() == len(spec.shape):
+                found.update({str(size): symbol for size, symbol in zip(spec.shape, held.shape)
+                              if not isinstance(size, int)})
+        return found
+
+    @functools.cached_property
+    def fake_mode(self) -> FakeTensorMode:
+        """The fake mode of the graph's values."""
         for node in self.graph.nodes:
             value = self.val(node)
             if isinstance(value, torch.Tensor) and hasattr(value, "fake_mode"):
                 return value.fake_mode
         return FakeTensorMode(allow_non_fake_inputs=True)
+
+
+@contextlib.contextmanager
+def _same_symbols(environment: Any) -> Iterator[None]:
+    """Leave the symbols of a base as they are; raises ``Inapplicable`` where a step would fix or equate any."""
+    if environment is None:
+        yield
+        return
+    known, guards = dict(environment.replacements), len(environment.guards)
+    ranges = {symbol: environment.var_to_range[symbol] for symbol in environment.var_to_range}
+    try:
+        yield
+        if any(symbol in ranges for symbol in environment.replacements if symbol not in known):
+            raise Inapplicable("it would fix a symbolic size")
+    finally:
+        for symbol in [s for s in environment.replacements if s in ranges and s not in known]:
+            del environment.replacements[symbol]
+        environment.replacements.update(known)
+        environment.var_to_range.update(ranges)
+        del environment.guards[guards:]
+        environment._replacements_version_counter += 1  # a symbol keeps what it was replaced by until this moves
+        environment._update_version_counter()
 
 
 def is_effect(node: Node) -> bool:
@@ -287,8 +439,34 @@ def is_effect(node: Node) -> bool:
         or node.kwargs.get("inplace") is True or not isinstance(target, torch._ops.OpOverload) and node.is_impure()
 
 
+@functools.lru_cache(maxsize=512)
+def _real(spec: TensorSpec, sizes: tuple[tuple[str, int], ...]) -> torch.Tensor:
+    return spec.example(dict(sizes), seed=0)
+
+
+def _call(node: Node, gm: torch.fx.GraphModule, load: Callable[[Node], Any],
+          own: Callable[[torch.Tensor], Any] = lambda tensor: tensor) -> Any:
+    """Run one node on what ``load`` gives for its operands; ``own`` says what a tensor of the module becomes."""
+    if node.op == "get_attr":
+        attribute = _attribute(gm, node.target)
+        return own(attribute) if isinstance(attribute, torch.Tensor) else attribute
+    args = torch.fx.map_arg(node.args, load)
+    kwargs = torch.fx.map_arg(node.kwargs, load)
+    if node.op == "call_function":
+        return node.target(*args, **kwargs)
+    if node.op == "call_method":
+        return getattr(args[0], node.target)(*args[1:], **kwargs)
+    module = _attribute(gm, node.target)
+    state = {name: own(value) for name, value in [*module.named_parameters(), *module.named_buffers()]}
+    return torch.func.functional_call(module, state, args, kwargs)
+
+
+def _attribute(gm: torch.fx.GraphModule, path: str) -> Any:
+    return functools.reduce(getattr, path.split("."), gm)
+
+
 def _light_copy(gm: torch.fx.GraphModule) -> tuple[torch.fx.GraphModule, dict[str, Node]]:
-    """Copy the graph and its metadata; attributes are shared, since a draft never runs on real tensors."""
+    """Copy the graph and its metadata; attributes are shared."""
     graph = torch.fx.Graph()
     mapping: dict[Node, Node] = {}
     graph.graph_copy(gm.graph, mapping)

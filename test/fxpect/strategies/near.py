@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 from hypothesis import strategies as st
 
 from fxpect.capture import capture as capture_model
+from fxpect.contracts import Contract
 from fxpect.errors import FxpectError
 from fxpect.examples import Example
 from fxpect.strategies.directions import arguments, inputs, modules, mutation, operands, pieces, spelling, structure
 from fxpect.strategies.draft import Draft, Edit, Inapplicable
 
+DEFAULT_CAPTURE = "export"
 DIRECTIONS = {
     "extra_users": operands.extra_users,
     "keywords": arguments.keywords,
@@ -55,14 +58,16 @@ DIRECTIONS = {
 
 
 def edits(example: Example, directions: tuple[str, ...] | None = None,
-          errors: list[tuple[str, Exception]] | None = None) -> dict[str, list[Edit]]:
+          errors: list[tuple[str, Exception]] | None = None, *, outside: bool = False) -> dict[str, list[Edit]]:
     """Return every edit that ``example`` offers, by direction; raises ``FxpectError`` for an unknown one.
+
+    ``outside`` adds those that leave the contract of the example's stage.
 
     A direction that cannot read an odd graph is a flaw of that direction: it raises, or where ``errors`` is
     given is noted there and offers what it had until then.
     """
-    draft = Draft(example)
-    found = {}
+    draft = Draft(example, outside=outside, reading=True)
+    found: dict[str, list[Edit]] = {}
     for name in directions or DIRECTIONS:
         if name not in DIRECTIONS:
             raise FxpectError(f"direction={name!r} is not one of {', '.join(DIRECTIONS)}")
@@ -76,9 +81,13 @@ def edits(example: Example, directions: tuple[str, ...] | None = None,
     return found
 
 
-def step(example: Example, edit: Edit) -> Example:
-    """Return ``example`` after one edit, typed again; raises ``Inapplicable`` where it does not type."""
-    draft = Draft(example)
+def step(example: Example, edit: Edit, *, outside: bool = False) -> Example:
+    """Return ``example`` after one edit, typed again; ``example`` itself stays as it is.
+
+    Raises ``Inapplicable`` where it does not type, or breaks the contract of its stage; with ``outside`` what
+    breaks it is returned, marked.
+    """
+    draft = Draft(example, outside=outside)
     try:
         edit.apply(draft)
     except Inapplicable:
@@ -91,7 +100,8 @@ def step(example: Example, edit: Edit) -> Example:
 def round_robin(groups: dict[str, list[Edit]], rng: random.Random) -> Iterator[Edit]:
     """Yield every edit once, one of each direction in turn, shuffled within a direction by ``rng``.
 
-    Within a direction an edit whose trigger was not seen yet comes before one whose trigger was.
+    Within a direction an edit whose trigger was not seen yet comes before one whose trigger was; an odd value
+    waits as many turns as its rank says.
     """
     queues = []
     for group in groups.values():
@@ -101,9 +111,9 @@ def round_robin(groups: dict[str, list[Edit]], rng: random.Random) -> Iterator[E
         ranked = []
         for edit in group:
             seen[edit.trigger] = seen.get(edit.trigger, 0) + 1
-            ranked.append((seen[edit.trigger], edit))
-        ranked.sort(key=lambda pair: pair[0])
-        queues.append([edit for _, edit in ranked])
+            ranked.append((seen[edit.trigger] + edit.rank, edit.rank, edit))
+        ranked.sort(key=lambda item: item[:2])
+        queues.append([edit for _, _, edit in ranked])
     position = 0
     while any(position < len(queue) for queue in queues):
         for queue in queues:
@@ -112,40 +122,48 @@ def round_robin(groups: dict[str, list[Edit]], rng: random.Random) -> Iterator[E
         position += 1
 
 
-def near(model: Any, *specs: Any, capture: str = "export", dynamic: Any = None,
-         directions: tuple[str, ...] | None = None, max_edits: int = 2) -> st.SearchStrategy[Example]:
+def near(model: Any, *specs: Any, capture: str | None = None, dynamic: Any = None,
+         directions: tuple[str, ...] | None = None, max_edits: int = 2, outside: bool = False,
+         contract: Contract | None = None) -> st.SearchStrategy[Example]:
     """Return a strategy of examples up to ``max_edits`` edits away from the model's own graph.
 
-    The model is captured once, on the first draw. Shrinks toward the unedited model.
+    The model is captured once, on the first draw: as ``capture`` says, else as the test class that explores the
+    strategy does, else by "export". Examples keep ``contract``, by default that of the capture; ``outside`` also
+    gives those that break it, marked ``example.outside``. Shrinks toward the unedited model.
     """
-    cell: list[Example] = []
+    @functools.cache
+    def strategy(name: str) -> st.SearchStrategy[Example]:
+        @functools.cache
+        def base() -> Example:
+            example = capture_model(model, specs, capture=name, dynamic=dynamic).portable()
+            return example.replace(contract=contract) if contract is not None else example
 
-    def base() -> Example:
-        if not cell:
-            cell.append(capture_model(model, specs, capture=capture, dynamic=dynamic).portable())
-        return cell[0]
+        return _near(base, tuple(directions or DIRECTIONS), max_edits, outside)
 
-    return _near(base, tuple(directions or DIRECTIONS), max_edits)
+    found = strategy(capture or DEFAULT_CAPTURE)
+    if capture is None:
+        found.for_capture = strategy  # what an exploring test class asks for
+    return found
 
 
 @st.composite
-def _near(draw: Any, base: Any, directions: tuple[str, ...], max_edits: int) -> Example:
+def _near(draw: Any, base: Any, directions: tuple[str, ...], max_edits: int, outside: bool) -> Example:
     example = base()
     for _ in range(draw(st.integers(0, max_edits))):
         first = draw(st.integers(0, len(directions) - 1))
         pick = draw(st.integers(0, 2**16))
-        example = _walk(example, directions, first, pick)
+        example = _walk(example, directions, first, pick, outside)
     return example
 
 
-def _walk(example: Example, directions: tuple[str, ...], first: int, pick: int) -> Example:
+def _walk(example: Example, directions: tuple[str, ...], first: int, pick: int, outside: bool) -> Example:
     """Take the edit that the draw names, or the nearest one after it that types: few draws are wasted."""
     for shift in range(len(directions)):
         name = directions[(first + shift) % len(directions)]
-        offered = edits(example, (name,))[name]
+        offered = edits(example, (name,), outside=outside)[name]
         for attempt in range(min(4, len(offered))):
             try:
-                return step(example, offered[(pick + attempt) % len(offered)])
+                return step(example, offered[(pick + attempt) % len(offered)], outside=outside)
             except Inapplicable:
                 continue
     return example

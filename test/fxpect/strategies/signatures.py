@@ -16,12 +16,16 @@ MISSING = inspect.Parameter.empty
 
 @dataclasses.dataclass(frozen=True)
 class Param:
-    """One parameter: ``kind`` is the schema's type without alias marks, such as "int[]" or "Tensor?"."""
+    """One parameter: ``kind`` is the schema's type without alias marks, such as "int[]" or "Tensor?".
+
+    ``length`` is that of a list in whose place one number may stand, as in "int[2]"; None for others.
+    """
 
     name: str
     kind: str
     default: Any = MISSING
     keyword_only: bool = False
+    length: int | None = None
 
     @property
     def is_tensor(self) -> bool:
@@ -70,6 +74,72 @@ def signatures(op: str, target: Any) -> tuple[tuple[Param, ...], ...]:
     return tuple(found)
 
 
+def recorded(target: torch._ops.OpOverload, args: Any, kwargs: Any) -> tuple[tuple, dict[str, Any]] | None:
+    """Return the arguments of a call as the dispatcher hands them to a tracer; None where they do not fit the schema.
+
+    What may be positional is, defaults at the end are left out, keyword-only arguments stand in the schema's
+    order; sequences are lists, one number for a list of known length is that list, and bool, int and float
+    become the schema's type, except where it takes any number: 1 and 1.0 stay apart there.
+
+    Source: ``parseIValuesToPyArgsKwargs`` and ``PythonArgParser`` of torch 2.13.0; held to make_fx by a test.
+    """
+    params = signatures("call_function", target)[0]
+    left = dict(kwargs)
+    positional: list[Any] = []
+    needed = 0
+    named = {}
+    for i, param in enumerate(params):
+        name = target._schema.arguments[i].name
+        if not param.keyword_only and i < len(args):
+            value = args[i]
+        else:
+            value = left.pop(name, param.default)
+        if value is MISSING:
+            return None
+        value = _converted(param, value)
+        plain = param.default is not MISSING and _is_default(value, param.default)
+        if param.keyword_only:
+            if not plain:
+                named[name] = value
+            continue
+        positional.append(value)
+        if not plain:
+            needed = len(positional)
+    if left or len(args) > len(positional):
+        return None
+    return tuple(positional[:needed]), named
+
+
+def _converted(param: Param, value: Any) -> Any:
+    kind = param.kind.rstrip("?")
+    if kind.endswith("[]"):
+        if isinstance(value, (list, tuple)):
+            return [_number(kind[:-2], item) for item in value]
+        if param.length and isinstance(value, (int, float, Node)) and not kind.startswith("Tensor"):
+            return [_number(kind[:-2], value)] * param.length
+    return _number(kind, value)
+
+
+def _number(kind: str, value: Any) -> Any:
+    if isinstance(value, (bool, int)):
+        number = {"int": int, "float": float, "bool": bool}.get(kind)
+        return value if number is None else number(value)
+    return value
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    if isinstance(default, int) and isinstance(value, torch.memory_format):
+        return _MEMORY_FORMATS.get(value) == default
+    if isinstance(default, (list, tuple)) and isinstance(value, (list, tuple)):
+        return len(default) == len(value) and all(map(_is_default, value, default))
+    return type(value) is type(default) and value == default
+
+
+# How a schema writes a default of that type.
+_MEMORY_FORMATS = {torch.contiguous_format: 0, torch.preserve_format: 1, torch.channels_last: 2,
+                   torch.channels_last_3d: 3}
+
+
 def base_name(target: Any) -> str:
     """Return the operator's plain name: "cat" for torch.cat, Tensor.cat or aten.cat.default."""
     if isinstance(target, torch._ops.OpOverload):
@@ -82,7 +152,7 @@ def _from_schema(schema: Any, receiver: str) -> tuple[Param, ...]:
     for i, arg in enumerate(schema.arguments):
         name = receiver if i == 0 and arg.name == "self" else arg.name
         default = arg.default_value if arg.has_default_value() else MISSING
-        params.append(Param(name, _kind(str(getattr(arg, "real_type", arg.type))), default, arg.kwarg_only))
+        params.append(Param(name, _kind(str(getattr(arg, "real_type", arg.type))), default, arg.kwarg_only, arg.N))
     return tuple(params)
 
 

@@ -23,6 +23,8 @@ WORDS = {"rounding_mode": ("floor", "trunc"), "reduction": ("none", "sum", "mean
 
 def keywords(d: Draft) -> Iterator[Edit]:
     """Positional arguments handed over by keyword, keywords by position, NumPy's names for them."""
+    if d.contract.recorded:
+        return
     for node in d.calls():
         if node.op == "call_module" or getattr(node.target, "__module__", "") == "_operator":
             continue
@@ -36,7 +38,7 @@ def keywords(d: Draft) -> Iterator[Edit]:
             if slot.keyword and not slot.param.keyword_only:
                 yield _everywhere(d, node, "keywords", f"{base_name(node.target)}.{slot.param.name} by position",
                                   lambda draft, n, name=slot.param.name: _to_position(draft, n, name))
-        if d.functional:
+        if not d.contract.numpy_names:
             continue
         for slot in bound:
             other = NUMPY_NAMES.get(slot.param.name)
@@ -47,6 +49,8 @@ def keywords(d: Draft) -> Iterator[Edit]:
 
 def defaults(d: Draft) -> Iterator[Edit]:
     """Defaults spelled out, by keyword and by position; given values left out."""
+    if d.contract.recorded:  # values has the default among the others
+        return
     for node in d.calls():
         bound = slots(node) if node.op != "call_module" else []
         op = base_name(node.target)
@@ -106,8 +110,10 @@ def together(d: Draft) -> Iterator[Edit]:
 
 def sequences(d: Draft) -> Iterator[Edit]:
     """A tuple where a list stood, and the reverse; a list handed over as separate arguments."""
+    if d.contract.recorded:
+        return
     for node in d.calls():
-        if d.functional or node.op == "call_module":
+        if node.op == "call_module":
             continue
         for i, value in enumerate(node.args):
             if isinstance(value, (list, tuple)) and node.target is not operator.getitem:

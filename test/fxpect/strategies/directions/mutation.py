@@ -13,18 +13,20 @@ from fxpect.strategies.draft import Draft, Edit, Inapplicable
 from fxpect.strategies.signatures import base_name
 
 aten = torch.ops.aten
+# In place, these change the shape of what they are called on.
+RESHAPING = frozenset({"t", "transpose", "swapaxes", "swapdims", "squeeze", "unsqueeze"})
 
 
 def writes(d: Draft) -> Iterator[Edit]:
     """An in-place write to an input or intermediate, at every place after it is made."""
-    if d.functional:
+    if d.contract.writes != "anywhere":
         return
     order = [n for n in d.graph.nodes if n.op not in ("placeholder", "get_attr")]
     for node in d.tensors():
         value = d.tensor(node)
         if value is None or node.op == "get_attr":
             continue
-        for what, op, target, args in _writers(value):
+        for what, op, target, args in _writers(d, value):
             for place in order:
                 if node.op != "placeholder" and place <= node:
                     continue
@@ -41,17 +43,23 @@ def writes(d: Draft) -> Iterator[Edit]:
                         draft.insert(None, op, target, (source, *args), before=draft.output)
                         draft.add_output(source)
 
-                    yield Edit("writes", f"{what} on {node.name} last, returned", f"{_kind(node)} written to and returned",
-                               apply_and_return)
+                    yield Edit("writes", f"{what} on {node.name} last, returned",
+                               f"{_kind(node)} written to and returned", apply_and_return)
 
 
 def in_place_spelling(d: Draft) -> Iterator[Edit]:
     """An operator in its in-place form, by method, by ``inplace=True`` or by ``operator.iadd``."""
-    if d.functional:
+    if d.contract.writes != "anywhere":
         return
     for node in d.calls():
         name = base_name(node.target)
-        if node.op == "call_module" or name.endswith("_"):
+        if node.op == "call_module" or name.endswith("_") or not _takes_its_result(d, node):
+            continue
+        if d.functional:
+            target = getattr(getattr(aten, name + "_", None), getattr(node.target, "_overloadname", ""), None)
+            if target is not None:
+                yield Edit("in_place", f"{node.name} as {name}_", f"{name} in place",
+                           lambda draft, at=node.name, to=target: _retarget(draft, at, "call_function", to))
             continue
         if hasattr(torch.Tensor, name + "_") and node.args and isinstance(node.args[0], Node):
             yield Edit("in_place", f"{node.name} as {name}_", f"{name} in place",
@@ -64,10 +72,13 @@ def in_place_spelling(d: Draft) -> Iterator[Edit]:
 
 def epilogue(d: Draft) -> Iterator[Edit]:
     """A value copied into an input of its type at the end, as functionalization leaves a mutation."""
-    if not d.functional or d.capture == "joint":
+    if not d.functional or d.capture == "joint" or d.contract.writes == "never":
         return
+    written = {n.args[0] for n in d.calls() if n.target is aten.copy_.default}
     for source in d.tensors():
         for target in d.placeholders:
+            if target in written:
+                continue
             a, b = d.tensor(source), d.tensor(target)
             if source is target or b is None or a is None or (a.shape, a.dtype) != (b.shape, b.dtype):
                 continue
@@ -76,16 +87,33 @@ def epilogue(d: Draft) -> Iterator[Edit]:
                 draft.insert(None, "call_function", aten.copy_.default, (draft.node(target), draft.node(source)),
                              before=draft.output)
 
-            yield Edit("writes", f"{source.name} copied into {target.name} last", f"{_kind(source)} copied into an input",
-                       apply)
+            yield Edit("writes", f"{source.name} copied into {target.name} last",
+                       f"{_kind(source)} copied into an input", apply)
 
 
-def _writers(value: torch.Tensor) -> Iterator[tuple[str, str, Any, tuple]]:
+def _writers(d: Draft, value: torch.Tensor) -> Iterator[tuple[str, str, Any, tuple]]:
+    """Yield (wording, op, target, arguments after the tensor) in the dialect of the stage."""
+    if d.functional:
+        boolean = value.dtype == torch.bool
+        yield "logical_not_" if boolean else "add_", "call_function", \
+            aten.logical_not_.default if boolean else aten.add_.Tensor, () if boolean else (1,)
+        return
     if value.dtype == torch.bool:
         yield "logical_not_", "call_method", "logical_not_", ()
         return
     yield "add_", "call_method", "add_", (1,)
     yield "setitem", "call_function", operator.setitem, (0, 1)
+
+
+def _takes_its_result(d: Draft, node: Node) -> bool:
+    """Whether a call's first operand may hold its result: a tensor of its type that is no leaf with gradient."""
+    first = d.tensor(node.args[0]) if node.args else None
+    value = d.tensor(node)
+    if first is None or value is None or first.requires_grad and not d.functional and node.args[0].op == "placeholder":
+        return False
+    return torch.can_cast(value.dtype, first.dtype) and (
+        first.shape == value.shape or hasattr(torch.Tensor, base_name(node.target) + "_")
+        and base_name(node.target) in RESHAPING)
 
 
 def _retarget(draft: Draft, at: str, op: str, target: Any) -> None:

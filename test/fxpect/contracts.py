@@ -1,0 +1,254 @@
+"""Contracts: what a stage promises of the graphs that it hands to a pass, and how a graph breaks the promise."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch._ops import HigherOrderOperator, OpOverload
+from torch.fx import Graph, GraphModule, Node
+
+from fxpect.specs import Same
+from fxpect.text.effects import EFFECT, attribute_of, function_kind, is_training, module_has_effect
+
+aten = torch.ops.aten
+WRITES = ("anywhere", "epilogue", "never")
+
+
+@dataclasses.dataclass(frozen=True)
+class Contract:
+    """What holds of every graph that reaches a pass of one stage; ``CONTRACTS`` has one for each capture.
+
+    ``writes``: "anywhere"; "epilogue", which is ``copy_`` into an input, once for each input, of a value of its
+    type, after all that computes or reads it, and read by the outputs alone; "never".
+    ``recorded``: calls are operator overloads, spelled as the dispatcher hands them to a tracer: what may be
+    positional is, defaults at the end are left out, numbers and lists have the schema's types.
+    ``aliases``: two inputs may be one tensor, or views of one storage. ``numpy_names``: ``axis=`` for ``dim=`` and
+    its like. ``modules``: submodules may be called. ``inference``: nothing is in training mode and no
+    gradient is asked for.
+    """
+
+    writes: str = "anywhere"
+    recorded: bool = False
+    aliases: bool = True
+    numpy_names: bool = True
+    modules: bool = False
+    inference: bool = False
+
+    def __post_init__(self) -> None:
+        if self.writes not in WRITES:
+            raise ValueError(f"writes={self.writes!r} is not one of {', '.join(WRITES)}")
+
+    def breach(self, gm: GraphModule, inputs: Sequence[Any] = (), meta_key: str = "val") -> str:
+        """Return in words how the graph, or what it is given, breaks the contract; "" when it keeps it."""
+        return next((words for _, words in self._breaches(gm, inputs, meta_key) if words), "")
+
+    def fitted(self, gm: GraphModule, inputs: Sequence[Any] = (), meta_key: str = "val") -> Contract:
+        """Return the contract without what an innocent graph does itself: its capture let it through."""
+        broken = {field: _FREE[field] for field, words in self._breaches(gm, inputs, meta_key) if words}
+        return dataclasses.replace(self, **broken) if broken else self
+
+    def loosened(self) -> Contract:
+        """Return the contract that promises nothing, for a search outside of it."""
+        return dataclasses.replace(self, **{**_FREE, "modules": self.modules})
+
+    def _breaches(self, gm: GraphModule, inputs: Sequence[Any], meta_key: str) -> Iterable[tuple[str, str]]:
+        if self.writes != "anywhere":
+            yield "writes", _writes_breach(gm.graph, self.writes == "epilogue", meta_key)
+        if self.recorded:
+            yield "recorded", next((f"{node.name} calls no operator overload" for node in gm.graph.nodes
+                                    if _is_call(node) and not _is_dispatched(node)), "")
+        if not self.modules:
+            yield "modules", next((f"{node.name} calls a module" for node in gm.graph.nodes
+                                   if node.op == "call_module"), "")
+        if self.inference:
+            yield "inference", next((f"{node.name} is in training mode" for node in gm.graph.nodes if trains(node)), "")
+        if not self.aliases:
+            yield "aliases", next(("two inputs are one tensor" for value in inputs if isinstance(value, Same)), "")
+
+
+_FREE: dict[str, Any] = {"writes": "anywhere", "recorded": False, "aliases": True, "numpy_names": True,
+                         "modules": True, "inference": False}
+
+DYNAMO = Contract()
+"""Dynamo writes down the Python calls of the model as they are: functions and methods, keywords and NumPy's
+names, ``out=``, writes anywhere, inputs that share storage. It inlines modules.
+
+Source: torch/_dynamo/output_graph.py and variables/builder.py, torch 2.13.0; tried on 2.13.0 and 2.15.0.
+"""
+
+SYMBOLIC = Contract(modules=True)
+"""``torch.fx.symbolic_trace`` writes down Python calls as well, and keeps the calls of ``torch.nn`` modules.
+
+Source: torch/fx/_symbolic_trace.py (``Tracer.is_leaf_module``), torch 2.13.0.
+"""
+
+ATEN = Contract(writes="epilogue", recorded=True, aliases=False, numpy_names=False)
+"""AOTAutograd makes the graph functional: every write becomes a value, and what was written to an input is copied
+into it once, after all that computes; views of computed values, made anew for the outputs, may follow. An output that
+is a mutated input is its ``copy_``. Inputs that share storage and are written to become one input; the others are told
+apart. The dispatcher records calls: see ``fxpect.strategies.signatures.recorded``.
+
+Source: torch/_functorch/_aot_autograd/functional_utils.py and graph_capture.py (``keep_inference_input_mutations``);
+arguments: ``parseIValuesToPyArgsKwargs`` in torch/csrc/autograd/python_variable.cpp, torch 2.13.0.
+"""
+
+JOINT = ATEN
+"""As ``ATEN``: inputs that need no gradient get the epilogue's ``copy_``, others return their new value."""
+
+TRACED = ATEN
+"""``make_fx`` and ``torch.export.export`` record dispatcher calls, as ``ATEN``, but make nothing functional: they
+keep the model's own in-place calls where they stand. Passes over these graphs are written for functional ones (export
+calls it so after ``run_decompositions``), so only the epilogue's write is put in; where the innocent model itself
+writes, ``fitted`` lets writes stand anywhere.
+
+Source: tried on torch 2.13.0 and 2.15.0: ``x.add_(1)`` gives ``aten.add_.Tensor``, with ``strict`` or not.
+"""
+
+CONTRACTS: dict[str, Contract] = {
+    "dynamo": DYNAMO, "symbolic": SYMBOLIC, "aten": ATEN, "joint": JOINT, "make_fx": TRACED, "export": TRACED,
+    "export-nonstrict": TRACED}
+
+
+def contract_of(capture: str) -> Contract:
+    """Return the contract of a capture."""
+    return CONTRACTS[capture]
+
+
+def writes(node: Node) -> bool:
+    """Whether a call may write to a tensor that it is given, or change one's metadata."""
+    if node.op == "call_method":
+        return _is_in_place_name(node.target)
+    if node.op == "call_module":
+        return _module_writes(attribute_of(node.graph.owning_module, node.target))
+    if node.op != "call_function":
+        return False
+    if isinstance(node.target, OpOverload):
+        return node.target._schema.is_mutable
+    return _function_writes(node.target) or node.kwargs.get("out") is not None or node.kwargs.get("inplace") is True
+
+
+def trains(node: Node) -> bool:
+    """Whether a call is in training mode: a module that is and where it matters, or a flag of the call's own."""
+    if node.op == "call_module":
+        module = attribute_of(node.graph.owning_module, node.target)
+        return getattr(module, "training", False) and module_has_effect(node)
+    return is_training(node)
+
+
+def is_copy(node: Node) -> bool:
+    """Whether a call is ``copy_``."""
+    return node.target is aten.copy_.default or node.op == "call_method" and node.target == "copy_"
+
+
+# ---------------------------------------------------------------------- helpers
+
+
+def _writes_breach(graph: Graph, epilogue: bool, meta_key: str) -> str:
+    """Return the first write, or read after a write, that a functional graph does not have."""
+    written: dict[Node, Node] = {}
+    for node in graph.nodes:
+        if node.op in ("placeholder", "get_attr"):
+            continue
+        if node.op == "output":
+            read = next((n for n in node.all_input_nodes if _source(n) in written and not is_copy(n)), None)
+            return f"{read.name} is returned after it is written to" if read is not None else ""
+        if writes(node) and node.target is not aten.detach_.default:  # export detaches its constants so
+            if not (epilogue and is_copy(node)):
+                return f"{node.name} writes"
+            words = _copy_breach(node, written, meta_key)
+            if words:
+                return words
+            written[node.args[0]] = node
+        elif written:
+            if not _is_view(node):
+                return f"{node.name} computes after the write to an input"
+            if any(_source(source) in written for source in node.all_input_nodes):
+                return f"{node.name} reads an input that is written to"
+    return ""
+
+
+def _copy_breach(node: Node, written: dict[Node, Node], meta_key: str) -> str:
+    if len(node.args) < 2:
+        return f"{node.name} copies nothing"
+    target, source = node.args[:2]
+    if not isinstance(target, Node) or target.op != "placeholder" or target.name.startswith("tangents"):
+        return f"{node.name} writes to no input"
+    if target in written:
+        return f"{node.name} writes to {target.name} again"
+    if not isinstance(source, Node) or source is target or _source(source) in written:
+        return f"{node.name} reads an input that is written to"
+    if any(user.op != "output" for user in node.users):
+        return f"{node.name} is read"
+    held, new = target.meta.get(meta_key), source.meta.get(meta_key)
+    if isinstance(held, torch.Tensor) and isinstance(new, torch.Tensor) and \
+            (held.dtype != new.dtype or held.dim() != new.dim() or not _equal_sizes(held, new)):
+        return f"{node.name} copies a value of another type"
+    return ""
+
+
+def _equal_sizes(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return [str(size) for size in a.shape] == [str(size) for size in b.shape]
+
+
+def _source(node: Node) -> Node:
+    """Return what a chain of views starts from."""
+    while node.op in ("call_function", "call_method") and _is_view(node) and node.all_input_nodes:
+        node = node.all_input_nodes[0]
+    return node
+
+
+def _is_view(node: Node) -> bool:
+    if node.target is operator.getitem:
+        return True
+    if isinstance(node.target, OpOverload):
+        return _overload_is_view(node.target)
+    return _name_is_view(node.target if isinstance(node.target, str) else getattr(node.target, "__name__", ""))
+
+
+@functools.cache
+def _overload_is_view(target: OpOverload) -> bool:
+    return any(value.alias_info is not None and not value.alias_info.is_write for value in target._schema.returns)
+
+
+@functools.cache
+def _name_is_view(name: str) -> bool:
+    return any(value.alias_info is not None and not value.alias_info.is_write
+               for schema in torch._C._jit_get_schemas_for_operator(f"aten::{name}") for value in schema.returns)
+
+
+def _is_call(node: Node) -> bool:
+    return node.op in ("call_function", "call_method", "call_module")
+
+
+def _is_dispatched(node: Node) -> bool:
+    """Whether a tracer of dispatcher calls writes such a call: an overload, a body's caller, arithmetic of sizes."""
+    if node.op != "call_function":
+        return False
+    target = node.target
+    if isinstance(target, (OpOverload, HigherOrderOperator)):
+        return True
+    home, name = getattr(target, "__module__", "") or "", getattr(target, "__name__", "")
+    return home in ("_operator", "math", "builtins") or not home.startswith("torch") or name.startswith("sym_") \
+        or home.startswith(("torch.fx", "torch._sym", "torch.utils._sympy"))
+
+
+def _is_in_place_name(name: str) -> bool:
+    if name.startswith("__"):
+        return name == "__setitem__" or name.startswith("__i") and name not in ("__invert__", "__index__", "__int__")
+    return name.endswith("_")
+
+
+@functools.cache
+def _function_writes(target: Any) -> bool:
+    if getattr(target, "__module__", "") == "_operator":
+        return function_kind(target) == EFFECT
+    return _is_in_place_name(getattr(target, "__name__", ""))
+
+
+def _module_writes(module: Any) -> bool:
+    return isinstance(module, torch.nn.Module) and any(vars(part).get("inplace") for part in module.modules())
