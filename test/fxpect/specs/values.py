@@ -6,6 +6,7 @@ one rounding; no torch generator and no vectorised mathematical function has a p
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 import sys
@@ -16,6 +17,8 @@ import torch
 from fxpect.errors import SpecError
 
 KINDS = ("normal", "integers", "halves", "positive", "uniform", "zeros", "ones", "special", "extreme", "ties")
+# Values of so few elements are kept for the next time.
+KEPT_ELEMENTS = 1024
 INEXACT = ("normal", "halves", "uniform", "special")        # kinds that only floats have
 _UNIFORM_BITS = {torch.float16: 11, torch.bfloat16: 8}
 
@@ -56,12 +59,24 @@ def make_values(kind: Any, dtype: torch.dtype, shape: tuple[int, ...], seed: obj
         return torch.full(shape, kind, dtype=dtype)
     if kind in ("zeros", "ones"):
         return torch.full(shape, kind == "ones", dtype=dtype)
-    rng, count = random.Random(f"{kind} {seed}"), math.prod(shape)
+    count = math.prod(shape)
+    # Under a mode, such as that of fake tensors, what is made is not what it looks like.
+    if count <= KEPT_ELEMENTS and not torch._C._len_torch_dispatch_stack() and not torch.is_inference_mode_enabled():
+        return _kept(kind, dtype, count, str(seed)).clone().reshape(shape)
+    return _drawn(kind, dtype, count, str(seed)).reshape(shape)
+
+
+def _drawn(kind: str, dtype: torch.dtype, count: int, seed: str) -> torch.Tensor:
+    rng = random.Random(f"{kind} {seed}")
     if dtype.is_complex:
         part = torch.float64 if dtype == torch.complex128 else torch.float32
         pair = [_reals(kind, part, count, rng) for _ in range(2)]
-        return torch.complex(*pair).to(dtype).reshape(shape)
-    return _reals(kind, dtype, count, rng).reshape(shape)
+        return torch.complex(*pair).to(dtype)
+    return _reals(kind, dtype, count, rng)
+
+
+# A search realizes a few specs thousands of times.
+_kept = functools.lru_cache(maxsize=512)(_drawn)
 
 
 def kind_of(tensor: torch.Tensor) -> str | None:
