@@ -92,7 +92,7 @@ def observe(
     with borrowed_state(gm, copies) as state, seeded(seed) as fresh, torch.set_grad_enabled(grads):
         seen.args = copies(args)
         try:
-            seen.outputs = make(gm).run(*seen.args) if make else _forward(gm)(*seen.args)
+            seen.outputs = make(gm).run(*seen.args) if make else generated_code(gm)(*seen.args)
             if epilogue is not None:
                 seen.outputs = epilogue(seen.outputs, seen.args)
         except Exception as error:
@@ -108,7 +108,7 @@ def observe(
     return seen
 
 
-def _forward(gm: torch.fx.GraphModule) -> Callable[..., Any]:
+def generated_code(gm: torch.fx.GraphModule) -> Callable[..., Any]:
     """Return the generated code: ``gm(...)`` would print a traceback for every graph that raises."""
     if hasattr(gm, "real_recompile"):  # a lazy module compiles on its first call, through gm(...)
         gm.real_recompile()

@@ -1,0 +1,74 @@
+"""Two runs that leave an oracle nothing to ask, told quickly: for many inputs of one rewrite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from fxpect.oracles.difference import same_bits
+from fxpect.oracles.evidence import Evidence
+from fxpect.oracles.memory import copy_args, storage_key
+from fxpect.oracles.observe import generated_code, seeded
+from fxpect.oracles.tracing import leaves_memory_unset
+
+
+def plainly_agree(evidence: Evidence, args: Sequence[Any]) -> bool:
+    """Whether both graphs do the same with ``args``, bit for bit, and nothing that needs a closer look.
+
+    True says that numerics, effects and structure hold for these arguments, which are used up. False says nothing:
+    a graph raises, anything differs, the modules own tensors or a graph reads memory that nobody wrote. The runs
+    are without gradients, and of the generated code alone.
+    """
+    if evidence.state_before or evidence.state_after or any(evidence.epilogues) or _reads_unset(evidence):
+        return False
+    given = [copy_args(args), list(args)]
+    sides = []
+    with torch.no_grad(), seeded(evidence.seed) as start:
+        for gm, own in zip((evidence.before, evidence.after), given, strict=True):
+            torch.default_generator.set_state(start)
+            try:
+                leaves, spec = _flat(generated_code(gm)(*own))
+            except Exception:
+                return False
+            sides.append(([*own, *leaves], spec, torch.default_generator.get_state()))
+    (values, spec, random), (others, other_spec, other_random) = sides
+    if spec != other_spec or not torch.equal(random, other_random) or len(values) != len(others):
+        return False
+    return all(map(_same, values, others)) and _sharing(values) == _sharing(others)
+
+
+def _flat(outputs: Any) -> tuple[Sequence[Any], Any]:
+    if type(outputs) is tuple and all(type(leaf) is torch.Tensor for leaf in outputs):
+        return outputs, len(outputs)
+    return pytree.tree_flatten(outputs)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor):
+        return type(one) is type(other) and isinstance(one, (int, str, type(None))) and one == other
+    return (
+        one.dtype == other.dtype
+        and one.shape == other.shape
+        and one.layout == other.layout == torch.strided
+        and one.stride() == other.stride()
+        and one.device == other.device
+        and one.requires_grad == other.requires_grad
+        and same_bits(one, other)
+    )
+
+
+def _sharing(values: Sequence[Any]) -> list[tuple[int, int, int]]:
+    """Return for each tensor the first that has its storage, the first that is the very tensor, and its offset."""
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    storages, objects = [storage_key(tensor) for tensor in tensors], list(map(id, tensors))
+    return [
+        (storages.index(storage), objects.index(ident), tensor.storage_offset())
+        for storage, ident, tensor in zip(storages, objects, tensors, strict=True)
+    ]
+
+
+def _reads_unset(evidence: Evidence) -> bool:
+    return any(leaves_memory_unset(node) for node in evidence.after.graph.nodes)
