@@ -88,12 +88,16 @@ def some_patterns(gm: torch.fx.GraphModule, *, module: str, handlers: list, sett
     if no_ops_first:
         remove_noop_ops(gm.graph)
         registry.early_patterns.apply(gm.graph)
-    for everything in registry.pass_patterns:
+    # Hundreds of patterns are looked through once, not for every graph.
+    made = some_patterns.__dict__.setdefault((module, *handlers), [])
+    for everything in registry.pass_patterns[len(made):]:
         some = PatternMatcherPass(pass_name=handlers[0])
         for key, entries in everything.patterns.items():
             kept = [entry for entry in entries if chosen(entry)]
             if kept:
                 some.patterns[key] = kept
+        made.append(some)
+    for some in made:
         with config.patch(**settings):
             some.apply(gm.graph)
     stable_topological_sort(gm.graph)
