@@ -105,12 +105,16 @@ def frozen_patterns(gm: torch.fx.GraphModule, *, handlers: list, settings: dict,
         view_to_reshape(gm)
         constant_fold(gm)
         fake_tensor_prop(gm, inputs, True)
-        for everything in freezing_patterns.pass_patterns:
+        # Hundreds of patterns are looked through once, not for every graph.
+        made = frozen_patterns.__dict__.setdefault(tuple(handlers), [])
+        for everything in freezing_patterns.pass_patterns[len(made):]:
             some = PatternMatcherPass(pass_name=handlers[0])
             for key, entries in everything.patterns.items():
                 kept = [entry for entry in entries if chosen(entry)]
                 if kept:
                     some.patterns[key] = kept
+            made.append(some)
+        for some in made:
             some.apply(gm.graph)
         stable_topological_sort(gm.graph)
         if fold_after:

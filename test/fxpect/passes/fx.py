@@ -383,8 +383,8 @@ def _order() -> list[CataloguedPass]:
 
 def _functorch() -> list[CataloguedPass]:
     needs_grad = T(3, 4, requires_grad=True), T(4, 5, requires_grad=True)
-    losses = Innocent("loss", m.loss, needs_grad),
-    Innocent("partly", m.partly_trained, (T(3, 4), needs_grad[1]))
+    losses = (Innocent("loss", m.loss, needs_grad),
+              Innocent("partly", m.partly_trained, (T(3, 4), needs_grad[1])))
     again = {"idempotent": False, "why": "its result calls the two parts, which is no joint graph"}
     return [
         _entry("functorch.raise_getitems", "takes pieces out where they are made",
@@ -407,6 +407,5 @@ def _functorch() -> list[CataloguedPass]:
         _entry("functorch.reordering_to_mimic_autograd_engine",
                "computes forward values where backward needs them",
                _functorch_call("partitioners", ["reordering_to_mimic_autograd_engine"]),
-               Innocent("loss", m.loss, (T(3, 4, requires_grad=True), T(4, 5, requires_grad=True))),
-               capture="joint", writes="order", functional=True),
+               losses[0], capture="joint", writes="order", functional=True),
     ]

@@ -76,11 +76,13 @@ def pre_grad_function(gm: torch.fx.GraphModule, *, attribute: str):
 
 def permute_fusion(gm: torch.fx.GraphModule, inputs: list, *, attribute: str):
     """Call a permute fusion, which reads the shapes that ``ShapeProp`` writes."""
+    from torch._dynamo.utils import detect_fake_mode
     from torch._inductor.fx_passes import pre_grad
     from torch.fx.passes.shape_prop import ShapeProp
 
     fake = [node.meta.get("example_value") for node in gm.graph.find_nodes(op="placeholder")]
-    ShapeProp(gm).propagate(*(inputs if None in fake else fake))
+    inputs = inputs if None in fake else fake
+    ShapeProp(gm, fake_mode=detect_fake_mode(inputs)).propagate(*inputs)
     return getattr(pre_grad, attribute)(gm)
 
 
