@@ -25,19 +25,23 @@ class Contract:
 
     ``writes``: "anywhere"; "epilogue", which is ``copy_`` into an input, once for each input, of a value of its
     type, after all that computes or reads it, and read by the outputs alone; "never".
+    ``setitem``: ``operator.setitem`` may be called.
     ``recorded``: calls are operator overloads, spelled as the dispatcher hands them to a tracer: what may be
     positional is, defaults at the end are left out, numbers and lists have the schema's types.
     ``aliases``: two inputs may be one tensor, or views of one storage. ``numpy_names``: ``axis=`` for ``dim=`` and
     its like. ``modules``: submodules may be called. ``inference``: nothing is in training mode and no
-    gradient is asked for.
+    gradient is asked for. ``joint``: the inputs are primals, then tangents; the outputs those of the forward, which
+    no tangent reaches and of which at least each tangent has one, then a gradient (or None) for every primal.
     """
 
     writes: str = "anywhere"
+    setitem: bool = True
     recorded: bool = False
     aliases: bool = True
     numpy_names: bool = True
     modules: bool = False
     inference: bool = False
+    joint: bool = False
 
     def __post_init__(self) -> None:
         if self.writes not in WRITES:
@@ -59,6 +63,9 @@ class Contract:
     def _breaches(self, gm: GraphModule, inputs: Sequence[Any], meta_key: str) -> Iterable[tuple[str, str]]:
         if self.writes != "anywhere":
             yield "writes", _writes_breach(gm.graph, self.writes == "epilogue", meta_key)
+        if not self.setitem:
+            yield "setitem", next((f"{node.name} assigns to items" for node in gm.graph.nodes
+                                   if node.target is operator.setitem), "")
         if self.recorded:
             yield "recorded", next((f"{node.name} calls no operator overload" for node in gm.graph.nodes
                                     if _is_call(node) and not _is_dispatched(node)), "")
@@ -69,10 +76,12 @@ class Contract:
             yield "inference", next((f"{node.name} is in training mode" for node in gm.graph.nodes if trains(node)), "")
         if not self.aliases:
             yield "aliases", next(("two inputs are one tensor" for value in inputs if isinstance(value, Same)), "")
+        if self.joint:
+            yield "joint", _joint_breach(gm.graph)
 
 
-_FREE: dict[str, Any] = {"writes": "anywhere", "recorded": False, "aliases": True, "numpy_names": True,
-                         "modules": True, "inference": False}
+_FREE: dict[str, Any] = {"writes": "anywhere", "setitem": True, "recorded": False, "aliases": True, "numpy_names": True,
+                         "modules": True, "inference": False, "joint": False}
 
 DYNAMO = Contract()
 """Dynamo writes down the Python calls of the model as they are: functions and methods, keywords and NumPy's
@@ -81,8 +90,9 @@ names, ``out=``, writes anywhere, inputs that share storage. It inlines modules.
 Source: torch/_dynamo/output_graph.py and variables/builder.py, torch 2.13.0; tried on 2.13.0 and 2.15.0.
 """
 
-SYMBOLIC = Contract(modules=True)
-"""``torch.fx.symbolic_trace`` writes down Python calls as well, and keeps the calls of ``torch.nn`` modules.
+SYMBOLIC = Contract(modules=True, setitem=False)
+"""``torch.fx.symbolic_trace`` writes down Python calls as well, and keeps the calls of ``torch.nn`` modules. It refuses
+item assignment, and so does every pass that traces its argument once more.
 
 Source: torch/fx/_symbolic_trace.py (``Tracer.is_leaf_module``), torch 2.13.0.
 """
@@ -97,8 +107,13 @@ Source: torch/_functorch/_aot_autograd/functional_utils.py and graph_capture.py 
 arguments: ``parseIValuesToPyArgsKwargs`` in torch/csrc/autograd/python_variable.cpp, torch 2.13.0.
 """
 
-JOINT = ATEN
-"""As ``ATEN``: inputs that need no gradient get the epilogue's ``copy_``, others return their new value."""
+JOINT = dataclasses.replace(ATEN, joint=True)
+"""As ``ATEN``: inputs that need no gradient get the epilogue's ``copy_``, others return their new value. Forward and
+backward are one graph, which the partitioners cut by its order of inputs and outputs.
+
+Source: torch/_functorch/_aot_autograd/graph_capture.py and torch/_functorch/partitioners.py (``default_partition``),
+torch 2.13.0.
+"""
 
 TRACED = ATEN
 """``make_fx`` and ``torch.export.export`` record dispatcher calls, as ``ATEN``, but make nothing functional: they
@@ -176,7 +191,7 @@ def _copy_breach(node: Node, written: dict[Node, Node], meta_key: str) -> str:
     if len(node.args) < 2:
         return f"{node.name} copies nothing"
     target, source = node.args[:2]
-    if not isinstance(target, Node) or target.op != "placeholder" or target.name.startswith("tangents"):
+    if not isinstance(target, Node) or target.op != "placeholder" or is_tangent(target):
         return f"{node.name} writes to no input"
     if target in written:
         return f"{node.name} writes to {target.name} again"
@@ -189,6 +204,29 @@ def _copy_breach(node: Node, written: dict[Node, Node], meta_key: str) -> str:
             (held.dtype != new.dtype or held.dim() != new.dim() or not _equal_sizes(held, new)):
         return f"{node.name} copies a value of another type"
     return ""
+
+
+def is_tangent(node: Node) -> bool:
+    """Whether an input of a joint graph is the gradient of an output."""
+    return node.op == "placeholder" and node.name.startswith("tangents")
+
+
+def _joint_breach(graph: Graph) -> str:
+    inputs = graph.find_nodes(op="placeholder")
+    tangents = [node for node in inputs if is_tangent(node)]
+    if inputs[len(inputs) - len(tangents):] != tangents:
+        return "an input follows the tangents"
+    outputs = graph.output_node().args[0]
+    outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+    forward = outputs[:len(outputs) - (len(inputs) - len(tangents))]
+    if len(forward) < max(1, len(tangents)):
+        return "outputs are missing"
+    reached = set(tangents)
+    for node in graph.nodes:
+        if not reached.isdisjoint(node.all_input_nodes):
+            reached.add(node)
+    late = next((node.name for node in forward if node in reached), None)
+    return f"{late}, an output of the forward, hangs on a tangent" if late is not None else ""
 
 
 def _equal_sizes(a: torch.Tensor, b: torch.Tensor) -> bool:

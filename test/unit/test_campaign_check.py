@@ -139,6 +139,22 @@ class CheckTests(unittest.TestCase):
 
         self.assertEqual((causes(found), tally.fired), ([], 0))
 
+    def test_outside_of_the_contract_only_on_request(self):
+        """A pass that trusts in positional arguments is right on ATen graphs; outside of what these are it is not."""
+        def trusting(gm):
+            for node in gm.graph.find_nodes(op="call_function", target=aten.relu.default):
+                assert len(node.args) == 1, "an operand by keyword"
+            return gm
+
+        options = dict(capture="aten", examples=60, dynamic=False, directions=("keywords",), isolate=False)
+
+        kept = fxpect.check(trusting, lambda x: x.relu() + 1, T(2, 3), **options)
+        left = fxpect.check(trusting, lambda x: x.relu() + 1, T(2, 3), outside=True, **options)
+
+        self.assertEqual(causes(kept), [])
+        self.assertEqual([(f.oracle, f.outside) for f in left], [("crash", True)])
+        self.assertIn("outside of what aten graphs are", str(left[0]))
+
     def test_capture_is_chosen_where_the_pass_fires(self):
         """Without capture= a torch-level pass is tried on the torch-level graph."""
         found = fxpect.check(sink_cat, model, T(2, 8), T(2, 2), examples=60, dynamic=False)

@@ -10,13 +10,14 @@ from fxpect.campaign.finding import Finding
 from fxpect.campaign.isolation import isolated_search
 from fxpect.campaign.search import DEFAULT_EXAMPLES, Tally, search
 from fxpect.campaign.starts import Start
+from fxpect.contracts import Contract
 
 __all__ = ["DEFAULT_EXAMPLES", "Finding", "Start", "Tally", "check", "check_starts"]
 
 
 def check(pass_: Any, model: Any, *inputs: Any, capture: str | None = None, examples: int | None = None,
           seconds: float | None = None, seed: int = 0, isolate: bool | None = None, dynamic: bool = True,
-          frozen: bool = False, **options: Any) -> list[Finding]:
+          frozen: bool = False, contract: Contract | None = None, **options: Any) -> list[Finding]:
     """Explore from an innocent example and return the distinct findings, those nearest to it first.
 
     ``pass_`` has any form that ``as_pass`` knows, ``model`` and ``inputs`` any that ``capture`` takes; an
@@ -27,10 +28,11 @@ def check(pass_: Any, model: Any, *inputs: Any, capture: str | None = None, exam
     ``isolate`` explores in a forked process, so that a crash of the interpreter, one example of more than
     ``timeout`` seconds (default 20) or growth by ``memory`` MiB (default 8192) is one finding and not the end;
     it is the default where processes can be forked. ``dynamic=False`` leaves out the start with dynamic shapes,
-    ``directions`` names the kinds of edits (default all), ``frozen`` keeps parameters as attributes, ``tally`` is
+    ``directions`` names the kinds of edits (default all), ``frozen`` keeps parameters as attributes, ``contract`` is
+    what the explored graphs keep (default that of the capture), ``outside`` also explores what breaks it, ``tally`` is
     filled with what was done. Raises ``CaptureError`` when the model cannot be captured.
     """
-    return check_starts(pass_, [Start(model, inputs, capture, frozen=frozen, dynamic=dynamic)], examples=examples,
+    return check_starts(pass_, [Start(model, inputs, capture, frozen, dynamic, contract)], examples=examples,
                         seconds=seconds, seed=seed, isolate=isolate, **options)
 
 

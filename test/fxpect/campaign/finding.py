@@ -43,7 +43,7 @@ class Finding:
     ``inputs`` the input specs as text, ``cause`` the label under which equal findings were counted as one,
     ``script`` a stand-alone program that exits 1 while the failure is there, ``edits`` how many steps lie
     between the innocent example and this one, ``steps`` what they were, ``seen`` how many explored
-    examples had this cause.
+    examples had this cause. ``outside`` says that the steps left what the stage of the pass promises.
     """
 
     oracle: str
@@ -60,6 +60,7 @@ class Finding:
     failure: CheckFailure
     seed: int = 0
     seen: int = 1
+    outside: bool = False
 
     def example_inputs(self) -> list[Any]:
         """Return fresh real arguments, one per placeholder of ``before``."""
@@ -74,7 +75,7 @@ class Finding:
     def to_json(self) -> dict[str, Any]:
         """Return the finding as plain data, without the live example."""
         kept = ("oracle", "pass_name", "before", "after", "inputs", "message", "cause", "script", "edits", "steps",
-                "seed", "seen")
+                "seed", "seen", "outside")
         return {**{name: getattr(self, name) for name in kept}, "capture": self.example.capture}
 
     def pin(self) -> str:
@@ -85,6 +86,8 @@ class Finding:
 
     def __str__(self) -> str:
         steps = "; ".join(self.steps) or "the innocent example itself"
+        if self.outside:
+            steps += f" (outside of what {self.example.capture} graphs are: no graph that torch makes shows it)"
         lines = [f"{self.pass_name} breaks {self.oracle}: {self.message}", f"  steps: {steps}",
                  f"  inputs: {self.inputs}", "  before:", _indented(self.before)]
         if self.after:

@@ -42,11 +42,18 @@ def _resolve(name: str, model: str | None, inputs: str | None,
         specs = tuple(parse_spec(part) for part in (inputs or "").split(";") if part.strip())
         given = pathlib.Path(model).read_text(encoding="utf-8") if ":" not in model else import_object(model)
         given = given() if isinstance(given, type) else given
-        return pass_, [Start(given, specs, capture or (entry.capture if entry else None),
-                             frozen=bool(entry and entry.frozen))], judging
+        if entry is None:
+            return pass_, [Start(given, specs, capture)], judging
+        return pass_, [_start(entry, given, specs, capture or entry.capture)], judging
     assert entry is not None
-    return pass_, [Start(m.model, m.inputs, capture or m.capture or entry.capture, frozen=entry.frozen)
-                   for m in entry.models], judging
+    return pass_, [_start(entry, innocent.model, innocent.inputs, capture or innocent.capture or entry.capture)
+                   for innocent in entry.models], judging
+
+
+def _start(entry: CataloguedPass, model: Any, inputs: tuple, capture: str) -> Start:
+    """Return a start whose neighbours keep what the pass may rely on, where it is given the graph that it wants."""
+    return Start(model, inputs, capture, frozen=entry.frozen,
+                 contract=entry.contract if capture == entry.capture else None)
 
 
 def catalogued(entry: CataloguedPass) -> Any:

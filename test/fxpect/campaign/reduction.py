@@ -60,7 +60,7 @@ def _fewer_edits(example: Example, bases: list[Example]) -> Iterator[Example]:
             try:
                 candidate = base
                 for edit in steps:
-                    candidate = step(candidate, edit)
+                    candidate = step(candidate, edit, outside=example.outside)
             except Inapplicable:
                 continue
             yield candidate
@@ -73,7 +73,7 @@ def _smaller_graphs(example: Example) -> Iterator[Example]:
             if "dropped" not in edit.what and "removed" not in edit.what:
                 continue
             try:
-                smaller = step(example, edit)
+                smaller = step(example, edit, outside=example.outside)
             except Inapplicable:
                 continue
             yield smaller.replace(edits=example.edits, triggers=example.triggers, path=example.path)

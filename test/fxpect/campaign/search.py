@@ -75,11 +75,11 @@ class Watcher:
 def search(pass_: Any, starts: Sequence[Start], *, examples: int | None = None, seconds: float | None = None,
            seed: int = 0, directions: tuple[str, ...] | None = None, device: Any = None,
            judge_options: dict[str, Any] | None = None, tally: Tally | None = None,
-           watcher: Watcher | None = None) -> list[Finding]:
+           watcher: Watcher | None = None, outside: bool = False) -> list[Finding]:
     """Explore from every start in this process and return the distinct findings; ``check`` describes the arguments."""
     budget = examples if examples is not None else max(DEFAULT_EXAMPLES, LEAST_EXAMPLES * len(starts))
     found = _Search(as_pass(pass_), seed, budget, seconds, directions, {"device": device, **(judge_options or {})},
-                    tally if tally is not None else Tally(), watcher or Watcher())
+                    tally if tally is not None else Tally(), watcher or Watcher(), outside)
     with _quiet():
         for start in starts:
             found.add(start)
@@ -128,7 +128,7 @@ class _Search:
     """The state of one check: the pool of examples that hold, the failures met, the budget."""
 
     def __init__(self, pass_: Any, seed: int, budget: int, seconds: float | None, directions: tuple[str, ...] | None,
-                 judge_options: dict[str, Any], tally: Tally, watcher: Watcher):
+                 judge_options: dict[str, Any], tally: Tally, watcher: Watcher, outside: bool):
         self.pass_ = pass_
         self.seed = seed
         self.rng = random.Random(seed)
@@ -138,6 +138,7 @@ class _Search:
         self.judge_options = judge_options
         self.tally = tally
         self.watcher = watcher
+        self.outside = outside
         self.started = time.monotonic()
         self.innocent: list[_Held] = []
         self.pool: list[_Held] = []
@@ -181,8 +182,11 @@ class _Search:
         return bool(result.failures) or result.changed
 
     def _singles(self, held: _Held) -> Iterator[tuple[_Held, Edit]]:
-        for edit in round_robin(edits(held.example, self.directions, self.tally.flaws), self.rng):
+        for edit in round_robin(self._edits(held.example, self.directions), self.rng):
             yield held, edit
+
+    def _edits(self, example: Example, directions: tuple[str, ...] | None) -> dict[str, list[Edit]]:
+        return edits(example, directions, self.tally.flaws, outside=self.outside)
 
     def _drain(self, queues: list[tuple[Iterator[tuple[_Held, Edit]], int]], limit: int) -> None:
         """Take so many of each queue in turn, until all are empty."""
@@ -205,7 +209,7 @@ class _Search:
             base = candidates[self.rng.randrange(len(candidates))]
             names = list(self.directions or DIRECTIONS)
             name = names[self.rng.randrange(len(names))]
-            offered = edits(base.example, (name,), self.tally.flaws)[name]
+            offered = self._edits(base.example, (name,))[name]
             if not offered:
                 misses += 1
                 continue
@@ -222,7 +226,7 @@ class _Search:
         if not self.watcher.may_take(fingerprint(base.example), edit):
             return False
         try:
-            example = step(base.example, edit)
+            example = step(base.example, edit, outside=self.outside)
         except Inapplicable:
             self.tally.untyped += 1
             return False
@@ -284,7 +288,7 @@ class _Search:
             oracle=failure.oracle, pass_name=self.pass_.name, before=small.text, after=after,
             inputs=inputs_text(small), message=failure.message, cause=cause,
             script=standalone_script(self.pass_, small, failure, seed=self.seed), edits=len(small.edits),
-            steps=small.edits, example=small, failure=failure, seed=self.seed, seen=met.count)
+            steps=small.edits, example=small, failure=failure, seed=self.seed, seen=met.count, outside=small.outside)
 
 
 def _dynamic(example: Example) -> bool:

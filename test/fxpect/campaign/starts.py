@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fxpect.capture import capture as capture_model
+from fxpect.contracts import Contract
 from fxpect.errors import CaptureError
 from fxpect.examples import Example
 from fxpect.specs import TensorSpec
@@ -22,7 +23,8 @@ class Start:
     """One innocent model to explore from.
 
     ``capture`` names the graph that the pass is given, None for the first on which it rewrites. ``frozen`` keeps
-    parameters as attributes, ``dynamic`` adds a start with dynamic shapes.
+    parameters as attributes, ``dynamic`` adds a start with dynamic shapes. ``contract`` is what its neighbours keep,
+    by default that of the capture.
     """
 
     model: Any
@@ -30,13 +32,14 @@ class Start:
     capture: str | None = None
     frozen: bool = False
     dynamic: bool = True
+    contract: Contract | None = None
 
     def examples(self, fires: Callable[[Example], bool]) -> list[Example]:
         """Return the examples to start from, the plain one first; raises ``CaptureError`` where there is none."""
         plain = self._captured(fires)
         found = [plain]
         equal = squared(plain)
-        trained = requiring_grad(equal or plain)
+        trained = None if plain.promises.inference else requiring_grad(equal or plain)
         found += [other for other in [trained or equal] if other is not None]
         if self.dynamic and not isinstance(self.model, Example):
             try:
@@ -64,7 +67,8 @@ class Start:
     def _capture(self, name: str, **options: Any) -> Example:
         if self.frozen:
             options["frozen"] = True
-        return capture_model(self.model, self.inputs, capture=name, **options).portable()
+        example = capture_model(self.model, self.inputs, capture=name, **options).portable()
+        return example.replace(contract=self.contract) if self.contract is not None else example
 
 
 def squared(example: Example, size: int = 4) -> Example | None:

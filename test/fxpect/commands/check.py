@@ -24,6 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, help="stop after so long")
     parser.add_argument("--seed", type=int, default=0, help="another seed walks another way (default 0)")
     parser.add_argument("--device", help="run every example there (default cpu, or FXPECT_DEVICE)")
+    parser.add_argument("--outside", action="store_true",
+                        help="also explore graphs that the stage of the pass never meets; what they show is marked")
     parser.add_argument("--no-isolate", dest="isolate", action="store_false",
                         help="judge in this process, where a crash or a hang ends the run")
     parser.add_argument("--timeout", type=float, default=20.0, help="seconds for one example (default 20)")
@@ -42,7 +44,7 @@ def main(args: argparse.Namespace) -> int:
         findings, tally = check_by_name(
             name, model=args.model, inputs=args.inputs, capture=args.capture, examples=args.examples,
             seconds=args.seconds, seed=args.seed, device=args.device, isolate=args.isolate, timeout=args.timeout,
-            memory=args.memory)
+            memory=args.memory, outside=args.outside)
         total += len(findings)
         _print(name, findings, tally, args)
     return exit_codes.FAILURES if total else exit_codes.OK

@@ -15,6 +15,7 @@ import torch
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from fxpect.contracts import Contract, contract_of
 from fxpect.errors import FxpectError
 
 STAGES = ("pre_grad", "joint", "post_grad", "freezing", "fx", "export")
@@ -103,6 +104,7 @@ class CataloguedPass:
     What the stage promises and what it forgives:
     ``functional``: the pass may rely on a graph that mutates nothing (but inputs, last of all).
     ``inference``: it may rely on modules in evaluation mode and on gradients not being asked for.
+    ``numpy_names``: it is given ``axis=`` for ``dim=`` and its like, which Inductor renames first of all.
     ``idempotent``: a second run changes nothing. ``dead_nodes_ok``: the stage removes dead nodes later,
     so texts are compared without them. ``off`` names oracles that cannot judge this pass. ``why`` gives
     the reason. ``writes`` says what a firing pass changes: "graph", or only the "order" of independent
@@ -122,6 +124,7 @@ class CataloguedPass:
     after: tuple[str, ...] = ()
     functional: bool = False
     inference: bool = False
+    numpy_names: bool = False
     idempotent: bool = True
     dead_nodes_ok: bool = False
     off: tuple[str, ...] = ()
@@ -137,6 +140,17 @@ class CataloguedPass:
             raise FxpectError(f"pass {self.name}: give at least one model that makes it fire")
         if (self.off or not self.idempotent) and not self.why:
             raise FxpectError(f"pass {self.name}: say in why= what excuses it from a check")
+
+    @property
+    def contract(self) -> Contract:
+        """What the graphs that it is given promise: all that those of its capture do, and what the pass may rely on."""
+        promised = contract_of(self.capture)
+        narrower: dict[str, Any] = {"inference": True} if self.inference else {}
+        if self.functional and promised.writes == "anywhere":
+            narrower["writes"] = "never"
+        if self.capture == "dynamo" and not self.numpy_names:
+            narrower["numpy_names"] = False
+        return dataclasses.replace(promised, **narrower)
 
     @property
     def severity(self) -> dict[str, str]:

@@ -233,7 +233,7 @@ def _always_on() -> list[CataloguedPass]:
             "renames axis, keepdims and their like",
             recipe(numpy_names, "misc_patterns"),
             (Innocent("sum", m.sum_over_axis, (T(3, 4),)),
-             Innocent("mean", m.softmax_by_axis, (T(3, 4), T(3, 4))))),
+             Innocent("mean", m.softmax_by_axis, (T(3, 4), T(3, 4)))), numpy_names=True),
         CataloguedPass(
             "pre_grad.quant_lift_up", "pre_grad", "make_fx", "moves quantization above the views before it",
             recipe(lift_quantization, "quantization"),
@@ -314,7 +314,7 @@ def _whole() -> list[CataloguedPass]:
             "everything that runs by default before autograd",
             recipe(pre_grad_whole, "pre_grad", options={}),
             (sample, Innocent("features", m.concatenate_features, (T(2, 3), T(2, 4))),
-             Innocent("axis", m.sum_over_axis, (T(3, 4),)))),
+             Innocent("axis", m.sum_over_axis, (T(3, 4),))), numpy_names=True),
         CataloguedPass(
             "pre_grad.pre_grad_passes_with_options", "pre_grad", "dynamo",
             "the same with every option of pre_grad_fusion_options, thresholds lowered",
@@ -322,5 +322,5 @@ def _whole() -> list[CataloguedPass]:
             (Innocent("gated", m.gated, (T(2, 4), T(2, 4))),
              Innocent("split_cat", m.cat_of_split, (T(3, 6),)),
              Innocent("linears", m.linears_of_one_input_with_bias, (T(3, 4), T(5, 4), T(5, 4), T(5), T(5)))),
-            options="every entry of pre_grad_fusion_options"),
+            options="every entry of pre_grad_fusion_options", numpy_names=True),
     ]

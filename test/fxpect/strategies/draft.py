@@ -158,13 +158,10 @@ class Draft:
         return node
 
     def add_output(self, node: Node) -> None:
-        """Return ``node`` as well, after the present outputs."""
-        value = self.output.args[0]
-        if isinstance(value, Node):
-            value = (value,)
-        if not isinstance(value, (tuple, list)):
-            raise Inapplicable("outputs that are not a sequence")
-        self.output.args = ((*value, node),) if isinstance(value, tuple) else ([*value, node],)
+        """Return ``node`` as well: after the present outputs, in a joint graph before them, as one of the forward."""
+        value = self.output_list()
+        value.insert(0 if self.contract.joint else len(value), node)
+        self.output.args = (value if isinstance(self.output.args[0], list) else tuple(value),)
 
     def output_list(self) -> list[Any]:
         """Return the returned values as a list; raises ``Inapplicable`` for a dict."""
