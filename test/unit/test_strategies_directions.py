@@ -49,7 +49,8 @@ GRAPHS = {
                  "copy_ = torch.ops.aten.copy_.default(x, add); return (mul,)", (T(2, 3), T(2, 3)), "aten"),
     "recorded": ("x, w, b", "conv = torch.ops.aten.conv2d.default(x, w, b, [1, 1], [1, 1]); "
                  "sub = torch.ops.aten.sub.Tensor(conv, x, alpha=2); "
-                 "sum_1 = torch.ops.aten.sum.dim_IntList(sub, [1], True); clamp = torch.ops.aten.clamp.default(sum_1, None, 1); return (clamp,)",
+                 "sum_1 = torch.ops.aten.sum.dim_IntList(sub, [1], True); "
+                 "clamp = torch.ops.aten.clamp.default(sum_1, None, 1); return (clamp,)",
                  (T(2, 3, 4, 4), T(3, 3, 3, 3), T(3)), "export"),
     "pieces": ("x", "split = torch.ops.aten.split.Tensor(x, 2, 1); a = operator.getitem(split, 0); "
                "b = operator.getitem(split, 1); cat = torch.ops.aten.cat.default([a, b], 1); return (cat,)",
@@ -150,14 +151,12 @@ OFFERED: tuple[tuple[str, ...], ...] = (
 # direction, graph, edit, why it does not fit
 REFUSED = (
     ("dtypes", "linear", "x: torch.float64", "must have the same dtype"),
-    ("values", "linear", "permute.dims: (1, 0) -> (0, 0)", "duplicate dims"),
     ("operands", "split", "mul[0]: a -> x", "must match the size"),
     ("copies", "cat", "two patterns fed by the first", "no input has the result's type"),
     ("sizes", "split", "x: dim 1: 4 -> 2", "out of range"),
     ("inserted", "cat", "unsqueeze after x", "same number of dimensions"),
     ("input_values", "linear", "x: extreme torch.int8", "must have the same dtype"),
     ("modules", "tower", "first.in_features: 4 -> 5", "shapes cannot be multiplied"),
-    ("single_site", "split", "b.index: 1 -> 2", "out of range"),
     ("fresh_operands", "cat", "cat[0][0]: x -> f32[]", "cannot be concatenated"),
     ("one_input", "linear", "b also in the place of w", "must be a matrix"),
     ("ranks", "cat", "x: leading dim added", "same number of dimensions"),
@@ -267,6 +266,26 @@ def typed(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return f"{value.dtype} {value.shape} {value.stride()} {value.storage_offset()} {value.requires_grad}"
     return f"[{', '.join(map(typed, value))}]" if isinstance(value, (list, tuple)) else repr(value)
+
+
+class ValuesTests(unittest.TestCase):
+
+    def test_ordinary_values_come_first(self):
+        """Numbers, then None and odd lists, then inf and nan; every trigger starts with the parameter that changed."""
+        example = capture("def forward(self, x, y):\n    add = torch.add(x, y, alpha=2)\n    return (add,)\n",
+                          (T(2), T(2)), capture="dynamo")
+        found = [edit for edit in edits(example, ("values",))["values"] if "alpha" in edit.what]
+        self.assertEqual([edit.rank for edit in found], sorted(edit.rank for edit in found))
+        by_what = {edit.what.rpartition(" ")[2]: edit for edit in found}
+        self.assertEqual((by_what["3"].rank, by_what["-0.0"].rank, by_what["inf"].rank), (0, 1, 2))
+        self.assertEqual((by_what["3"].trigger, by_what["inf"].trigger), ("add.alpha changed",
+                                                                          "add.alpha changed, not finite"))
+        self.assertEqual({edit.trigger.partition(",")[0] for edit in found}, {"add.alpha changed"})
+
+    def test_the_default_is_among_the_values(self):
+        """Where defaults are not left out as a step of their own, the default is one more value."""
+        self.assertIn("sub.alpha: 2 -> 1", offered("values", "recorded"))
+        self.assertIn("sum.keepdim: True -> False", offered("values", "recorded"))
 
 
 class ContractTests(unittest.TestCase):

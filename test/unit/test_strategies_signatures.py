@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import operator
 import unittest
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch.fx import Graph, Node
+from torch.fx.experimental.proxy_tensor import make_fx
 
-from fxpect.strategies.signatures import MISSING, base_name, signatures, slots
+from fxpect.strategies.signatures import MISSING, base_name, recorded, signatures, slots
 
 aten = torch.ops.aten
 
@@ -123,6 +125,64 @@ class NamesTests(unittest.TestCase):
         """Equal targets share one tuple of candidates."""
         self.assertIs(signatures("call_method", "view"), signatures("call_method", "view"))
         self.assertTrue(signatures("call_function", torch.sum))
+
+
+def calling(target: Any, args: tuple, kwargs: dict[str, Any]) -> Callable[..., Any]:
+    """Return a function of x and y that makes the call, with them in the place of their names."""
+    def run(x, y):
+        def fill(value):
+            if isinstance(value, (list, tuple)):
+                return type(value)(map(fill, value))
+            return {"x": x, "y": y}.get(value, value) if isinstance(value, str) else value
+
+        return target(*fill(args), **{name: fill(value) for name, value in kwargs.items()})
+
+    return run
+
+
+class RecordedTests(unittest.TestCase):
+    """Calls as a tracer of the dispatcher writes them; x and y are f32[2, 3, 4]."""
+
+    CALLS = (
+        (aten.sum.dim_IntList, ("x", (1,)), {"keepdim": False}, ("x", [1]), {}),
+        (aten.sum.dim_IntList, ("x", 1, True), {"dtype": None}, ("x", [1], True), {}),
+        (aten.add.Tensor, (), {"self": "x", "other": "y", "alpha": 1}, ("x", "y"), {}),
+        (aten.add.Tensor, ("x", "y"), {"alpha": 1.0}, ("x", "y"), {"alpha": 1.0}),
+        (aten.add.Tensor, ("x", True), {}, ("x", True), {}),
+        (aten.clamp.default, ("x",), {"max": 2}, ("x", None, 2), {}),
+        (aten.unsqueeze.default, ("x", False), {}, ("x", 0), {}),
+        (aten.native_dropout.default, ("x", 1, 1), {}, ("x", 1.0, True), {}),
+        (aten.avg_pool2d.default, ("x", 2), {"stride": []}, ("x", [2, 2]), {}),
+        (aten.hardtanh.default, ("x", -1, 1), {}, ("x",), {}),
+        (aten.hardtanh.default, ("x", -1.0, 1), {}, ("x", -1.0), {}),
+        (aten.cat.default, (("x", "y"), 0), {}, (["x", "y"],), {}),
+        (aten._to_copy.default, ("x",), {"layout": None, "dtype": torch.float64}, ("x",), {"dtype": torch.float64}),
+        (aten.contiguous.default, ("x",), {"memory_format": torch.contiguous_format}, ("x",), {}),
+        (aten.clone.default, ("x",), {"memory_format": torch.preserve_format}, ("x",),
+         {"memory_format": torch.preserve_format}),
+    )
+
+    def test_calls_are_normalised(self):
+        """What may be positional is, trailing defaults go, numbers and lists take the schema's types; 1 is not 1.0."""
+        for target, args, kwargs, *expected in self.CALLS:
+            with self.subTest(str(target), args=args, kwargs=kwargs):
+                self.assertEqual(repr(recorded(target, args, kwargs)), repr(tuple(expected)))
+                self.assertEqual(repr(recorded(target, *expected)), repr(tuple(expected)))
+
+    def test_torch_records_them_so(self):
+        """make_fx before autograd's decompositions writes down the same arguments."""
+        for target, args, kwargs, *expected in self.CALLS:
+            x, y = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
+            traced = make_fx(calling(target, args, kwargs), pre_dispatch=True)(x, y)
+            node = next(n for n in traced.graph.nodes if n.target is target)
+            with self.subTest(str(target), args=args, kwargs=kwargs):
+                seen = torch.fx.map_arg((node.args, node.kwargs), lambda n: n.name.partition("_")[0])
+                self.assertEqual(repr(seen), repr(tuple(expected)))
+
+    def test_what_does_not_fit_is_left_as_it_is(self):
+        """Too many arguments, an unknown keyword, a required one missing."""
+        for args, kwargs in ((("x", 1, 2, 3), {}), (("x",), {"dims": 1}), ((), {})):
+            self.assertIsNone(recorded(aten.unsqueeze.default, args, kwargs))
 
 
 if __name__ == "__main__":

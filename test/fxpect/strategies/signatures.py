@@ -68,7 +68,7 @@ def signatures(op: str, target: Any) -> tuple[tuple[Param, ...], ...]:
     found = [] if op == "call_method" else _from_python(target)
     if op in ("call_function", "call_method") and name:
         receiver = "self" if op == "call_method" else "input"
-        for schema in torch._C._jit_get_schemas_for_operator(f"aten::{name.rstrip('_') if name.endswith('_') else name}"):
+        for schema in torch._C._jit_get_schemas_for_operator(f"aten::{name.rstrip('_')}"):
             if not schema.overload_name.endswith("out") and "Tensor" in str(schema):
                 found.append(_from_schema(schema, receiver))
     return tuple(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Iterator
@@ -11,10 +12,13 @@ import torch
 from torch.fx import Node
 
 from fxpect.strategies.draft import Draft, Edit, Inapplicable
+from fxpect.strategies.plausible import plausible
 from fxpect.strategies.signatures import MISSING, Slot, base_name, slots
 
 DIM_NAMES = frozenset({"dim", "dim0", "dim1", "axis", "start_dim", "end_dim", "dims", "source", "destination"})
 NUMPY_NAMES = {"dim": "axis", "keepdim": "keepdims", "input": "x", "other": "x2"}
+NUMBERS = frozenset({"value", "fill_value", "alpha", "beta", "other", "exponent", "min", "max", "threshold", "p"})
+VARIADIC = frozenset({"view", "reshape", "permute", "expand", "repeat", "flip", "tile"})
 DTYPES = (torch.float64, torch.float16, torch.int64, torch.int32, torch.bool, torch.float32)
 WORDS = {"rounding_mode": ("floor", "trunc"), "reduction": ("none", "sum", "mean"), "approximate": ("tanh", "none"),
          "padding": ("same", "valid"), "mode": ("nearest", "bilinear"), "reduce": ("sum", "mean", "amax"),
@@ -56,11 +60,11 @@ def defaults(d: Draft) -> Iterator[Edit]:
         op = base_name(node.target)
         for slot in bound:
             name, default = slot.param.name, slot.param.default
-            if slot.given and default is not MISSING:
+            if slot.given and default is not MISSING and _fits(d, node, slot, default):
                 yield _everywhere(d, node, "defaults", f"{op}.{name} left out",
                                   lambda draft, n, name=name: _assign(draft, n, name, MISSING))
             if not slot.given and default is not MISSING and default is not None:
-                for position in (False, True):
+                for position in (False,) if slot.param.keyword_only else (False, True):
                     yield _everywhere(d, node, "defaults", f"{op}.{name}={default!r} spelled out"
                                       + (" by position" if position else ""),
                                       lambda draft, n, name=name, v=default, p=position: _assign(draft, n, name, v, p),
@@ -78,13 +82,14 @@ def values(d: Draft) -> Iterator[Edit]:
                 continue
             for value in _other_values(d, node, slot):
                 for position in (False, True):
-                    if position and (slot.given or slot.param.keyword_only):
+                    if position and (slot.given or slot.param.keyword_only or d.contract.recorded):
                         continue
                     suffix = " by position" if position else ""
                     yield _everywhere(
                         d, node, "values", f"{op}.{slot.param.name}: {_show(slot.value)} -> {value!r}{suffix}",
                         lambda draft, n, name=slot.param.name, v=value, p=position: _assign(draft, n, name, v, p),
-                        trigger=f"{op}.{slot.param.name} {_class_of(slot, value)}{suffix}")
+                        f"{op}.{slot.param.name} changed{_class_of(slot, value)}" + position * ", by position",
+                        rank_of(value))
 
 
 def together(d: Draft) -> Iterator[Edit]:
@@ -97,7 +102,9 @@ def together(d: Draft) -> Iterator[Edit]:
     rank = max((t.dim() for t in map(d.tensor, d.tensors()) if t is not None), default=0)
     for old, places in named.items():
         for new in range(-rank, rank):
-            if new == old or len(places) < 2:
+            if new == old or len(places) < 2 or not all(
+                    _fits(d, d.node(at), next(s for s in slots(d.node(at)) if s.param.name == param), new)
+                    for at, param in places):
                 continue
 
             def apply(draft: Draft, places=places, new=new):
@@ -120,24 +127,26 @@ def sequences(d: Draft) -> Iterator[Edit]:
                 flipped = "tuple" if isinstance(value, list) else "list"
                 yield _everywhere(d, node, "sequences", f"{base_name(node.target)} argument {i} as {flipped}",
                                   lambda draft, n, i=i: _flip_sequence(draft, n, i))
-                if node.op == "call_method" and i == 1 and len(node.args) == 2:
+                if node.op == "call_method" and i == 1 and len(node.args) == 2 and node.target in VARIADIC:
                     yield _everywhere(d, node, "sequences", f"{base_name(node.target)} list spread",
                                       lambda draft, n: draft.set_args(n, (n.args[0], *n.args[1])))
-        if node.op == "call_method" and len(node.args) > 2 and all(isinstance(v, int) for v in node.args[1:]):
+        if node.op == "call_method" and node.target in VARIADIC and len(node.args) > 2 and \
+                all(isinstance(v, int) for v in node.args[1:]):
             yield _everywhere(d, node, "sequences", f"{base_name(node.target)} list gathered",
                               lambda draft, n: draft.set_args(n, (n.args[0], tuple(n.args[1:]))))
 
 
 def out_buffer(d: Draft) -> Iterator[Edit]:
     """A result written into a given buffer (``out=``), which is then what others read, or what is returned."""
-    if d.functional:
+    if d.functional or d.contract.writes != "anywhere":
         return
+    taken: dict[Any, bool] = {}
+    with_out = _names_with_out()
     for node in d.calls():
         value = d.tensor(node)
-        if node.op != "call_function" or value is None or "out" in node.kwargs or value.requires_grad:
+        if node.op != "call_function" or not _is_static(value) or "out" in node.kwargs or _asks_gradients(d, node):
             continue
-        if not any(s.overload_name.endswith("out") for s in
-                   torch._C._jit_get_schemas_for_operator(f"aten::{base_name(node.target)}")):
+        if base_name(node.target) not in with_out or not _takes_out(d, node, taken):
             continue
         for read in (False, True):
             def apply(draft: Draft, name=node.name, read=read):
@@ -171,7 +180,8 @@ def equations(d: Draft) -> Iterator[Edit]:
 # ---------------------------------------------------------------------- helpers
 
 
-def _everywhere(d: Draft, node: Node, direction: str, what: str, change: Any, trigger: str | None = None) -> Edit:
+def _everywhere(d: Draft, node: Node, direction: str, what: str, change: Any, trigger: str | None = None,
+                rank: int = 0) -> Edit:
     """Return the edit at all calls of this target that take it: fusions need their members alike."""
     twins = [n.name for n in d.calls() if n.target == node.target and n.op == node.op]
 
@@ -184,7 +194,7 @@ def _everywhere(d: Draft, node: Node, direction: str, what: str, change: Any, tr
                 except Inapplicable:
                     continue
 
-    return Edit(direction, what + (f" ({len(twins)} calls)" if len(twins) > 1 else ""), trigger or what, apply)
+    return Edit(direction, what + (f" ({len(twins)} calls)" if len(twins) > 1 else ""), trigger or what, apply, rank)
 
 
 def single_site(d: Draft) -> Iterator[Edit]:
@@ -198,9 +208,42 @@ def single_site(d: Draft) -> Iterator[Edit]:
                 continue
             for value in _other_values(d, node, slot):
                 yield Edit("values", f"{node.name}.{slot.param.name}: {_show(slot.value)} -> {value!r}",
-                           f"{op}.{slot.param.name} {_class_of(slot, value)} at one call",
+                           f"{op}.{slot.param.name} changed{_class_of(slot, value)}, at one call",
                            lambda draft, name=node.name, p=slot.param.name, v=value:
-                           _assign(draft, draft.node(name), p, v))
+                           _assign(draft, draft.node(name), p, v), rank_of(value))
+
+
+@functools.cache
+def _names_with_out() -> frozenset[str]:
+    return frozenset(name for name in (schema.name.partition("::")[2] for schema in torch._C._jit_get_all_schemas()
+                                       if schema.name.startswith("aten::") and schema.overload_name.endswith("out")))
+
+
+def _is_static(value: torch.Tensor | None) -> bool:
+    return value is not None and all(isinstance(size, int) for size in value.shape)
+
+
+def _asks_gradients(d: Draft, node: Node) -> bool:
+    """Whether a result or an operand requires grad, which ``out=`` refuses."""
+    return any(value is not None and value.requires_grad for value in map(d.tensor, (node, *node.all_input_nodes)))
+
+
+def _takes_out(d: Draft, node: Node, taken: dict[Any, bool]) -> bool:
+    """Whether a torch function has ``out=`` in the form of this call: tried on tensors without data."""
+    form = (node.target, len(node.args), tuple(node.kwargs))
+    if form not in taken:
+        def bare(value: Any) -> Any:
+            if isinstance(value, torch.Tensor):
+                return torch.empty(tuple(map(int, value.shape)), dtype=value.dtype, device="meta")
+            return type(value)(map(bare, value)) if isinstance(value, (list, tuple)) else value
+
+        try:
+            args, kwargs = torch.fx.map_arg((node.args, node.kwargs), lambda n: bare(d.val(n)))
+            node.target(*args, **kwargs, out=bare(d.val(node)))
+            taken[form] = True
+        except Exception:  # whatever it says: the step would say it again
+            taken[form] = False
+    return taken[form]
 
 
 def _assign(draft: Draft, node: Node, name: str, value: Any, by_position: bool = False) -> None:
@@ -287,20 +330,42 @@ def _show(value: Any) -> str:
 
 
 def _class_of(slot: Slot, value: Any) -> str:
-    """Name the kind of change, leaving the numbers out: equal kinds are one cause."""
+    """Name the kind of change, leaving the numbers out: ", negative"; "" for an ordinary number."""
     if isinstance(value, bool) or value is None or isinstance(value, (str, torch.dtype)):
-        return f"= {value}"
+        return f", = {value}"
     if isinstance(value, int) and slot.param.name in DIM_NAMES:
-        return "negative" if value < 0 else "other dim"
+        return ", negative" if value < 0 else ", other dim"
     if isinstance(value, float) and not math.isfinite(value):
-        return "not finite"
+        return ", not finite"
     if isinstance(value, (list, tuple)):
         flat = [v for v in value if isinstance(v, int)]
-        return "list" + (" with zero" if 0 in flat else "") + (" with negative" if any(v < 0 for v in flat) else "")
-    return "slice" if isinstance(value, slice) else "changed"
+        return ", list" + (" with zero" if 0 in flat else "") + (" with negative" if any(v < 0 for v in flat) else "")
+    return ", slice" if isinstance(value, slice) else ""
+
+
+def rank_of(value: Any) -> int:
+    """Return how odd a constant is: 2 for inf and nan, 1 for None, -0.0 and lists with 0 or less, 0 for others."""
+    if isinstance(value, float):
+        return 2 if not math.isfinite(value) else int(value == 0 and math.copysign(1, value) < 0)
+    if isinstance(value, (list, tuple)):
+        return max(map(rank_of, value), default=0)
+    return int(value is None)
+
+
+def _fits(d: Draft, node: Node, slot: Slot, value: Any) -> bool:
+    return plausible(node, slot, value, d.val, DIM_NAMES)
 
 
 def _other_values(d: Draft, node: Node, slot: Slot) -> Iterator[Any]:
+    """Yield the values that may stand in the place of the present one, the default among them, ordinary ones first."""
+    found = list(_candidates(d, node, slot))
+    if d.contract.recorded and slot.given and slot.param.default is not MISSING:
+        if not any(_same(slot.param.default, other) for other in (slot.value, *found)):
+            found.insert(0, slot.param.default)
+    yield from sorted((value for value in found if _fits(d, node, slot, value)), key=rank_of)
+
+
+def _candidates(d: Draft, node: Node, slot: Slot) -> Iterator[Any]:
     value = slot.value if slot.given else slot.param.default
     if value is MISSING:
         return
@@ -325,8 +390,8 @@ def _other_values(d: Draft, node: Node, slot: Slot) -> Iterator[Any]:
         if slot.param.kind.endswith("?"):
             yield from fresh([None])
     elif kind == "int" and isinstance(value, (int, type(None))):
-        v = value or 0
-        yield from fresh([v + 1, v - 1, 0, 1, 2, -1, 2 * v, 3])
+        whole = value or 0
+        yield from fresh([whole + 1, whole - 1, 0, 1, 2, -1, 2 * whole, 3])
     elif kind in ("float", "Scalar") or isinstance(value, float):
         v = value if isinstance(value, (int, float)) else 1
         yield from fresh([2, 0, -v, 0.5, v * 2, v + 1, float(v), 1, 3.0, -0.0, math.inf, math.nan])
@@ -339,7 +404,9 @@ def _other_values(d: Draft, node: Node, slot: Slot) -> Iterator[Any]:
     elif kind == "MemoryFormat":
         yield from fresh([torch.contiguous_format, torch.channels_last, torch.preserve_format])
     elif isinstance(value, (int, float)):
-        yield from fresh([2, 0, -value, 0.5, 1, -1, float(value), math.inf])
+        whole = isinstance(value, int) and name not in NUMBERS
+        yield from fresh([2, 0, -value, 1, -1, value + 1] if whole else
+                         [2, 0, -value, 0.5, 1, -1, float(value), math.inf])
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -376,6 +443,8 @@ def _lists(value: Any, rank: int) -> Iterator[Any]:
     if len(items) > 1:
         yield build(reversed(items))
         yield build([*items[1:], items[0]])
+        for i in range(len(items) - 1):
+            yield build([*items[:i], items[i + 1], items[i], *items[i + 2:]])
     for i, item in enumerate(items):
         if not isinstance(item, int):
             continue

@@ -119,6 +119,8 @@ def _takes_its_result(d: Draft, node: Node) -> bool:
 def _retarget(draft: Draft, at: str, op: str, target: Any) -> None:
     node = draft.node(at)
     node.op, node.target = op, target
+    if op == "call_method":  # torch.nn.functional.relu(x, inplace=False) becomes x.relu_()
+        node.kwargs = {name: value for name, value in node.kwargs.items() if name != "inplace"}
     draft.touch(node)
     if not node.args:
         raise Inapplicable("no receiver")
