@@ -313,12 +313,17 @@ class Draft:
         try:
             with torch.no_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                warnings.filterwarnings("error", "An output with one or more elements was resized")
                 for node in self.graph.nodes:
                     if node.op == "output":
                         break
-                    if node.op != "placeholder":
-                        values[node] = _call(node, gm, values.__getitem__)
+                    if node.op == "placeholder":
+                        continue
+                    out = node.kwargs.get("out")
+                    buffer = values[out] if isinstance(out, Node) else None
+                    shape = getattr(buffer, "shape", None)
+                    values[node] = _call(node, gm, values.__getitem__)
+                    if shape != getattr(buffer, "shape", None):
+                        raise Inapplicable(f"{node.name} resizes its out=")
         finally:
             torch.set_rng_state(state)
 
