@@ -9,11 +9,15 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
+import torch
+import torch._dynamo
 from torch._dynamo.callback import CompilationCallbackHandler
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from test.quality.faults import failure_of  # noqa: E402
+from test.quality.faults import failure_of
+
+SITE = "https://meta-pytorch.github.io/compile-graph-break-site/gb/"
 
 
 class CallbackFaultTests(unittest.TestCase):
@@ -40,6 +44,46 @@ class CallbackFaultTests(unittest.TestCase):
         message = failure_of("dynamo/test_callback.py", "CallbackHandlerTests.test_counter", fault)
 
         self.assertIn("0 != 1", message)
+
+
+class CompileFaultTests(unittest.TestCase):
+    """test_compile.py"""
+
+    def test_compiled_state_that_is_saved(self):
+        """A module that keeps what was compiled for it when it is copied is found."""
+        fault = mock.patch.object(torch.nn.Module, "__getstate__", lambda module: dict(vars(module)))
+
+        message = failure_of("dynamo/test_compile.py", "InPlaceCompilationTests.test_what_is_saved", fault)
+
+        self.assertRegex(message, "is not None|pickle")
+
+    def test_stance_that_is_ignored(self):
+        """A stance without effect is found, by the table of outcomes."""
+        fault = mock.patch.object(torch.compiler, "set_stance", lambda stance: contextlib.nullcontext())
+
+        message = failure_of("dynamo/test_compile.py", "StanceTests.test_outcomes", fault)
+
+        self.assertRegex(message, "Detected recompile|1 != 0")
+
+
+class ErrorMessagesFaultTests(unittest.TestCase):
+    """test_error_messages.py"""
+
+    def test_wrong_id(self):
+        """A message with the id of another reason is found in the registry."""
+        fault = mock.patch.object(torch._dynamo.exc, "get_gbid_documentation_link", lambda title: f"{SITE}gb0001.html")
+
+        message = failure_of("dynamo/test_error_messages.py", "ErrorMessagesTest.test_registry", fault)
+
+        self.assertRegex(message, "False is not true : .*id='gb0001'")
+
+    def test_lost_frames(self):
+        """A message that lost the user's frames is found."""
+        fault = mock.patch.object(torch._dynamo.exc, "get_real_stack", lambda *args, **kwargs: None)
+
+        message = failure_of("dynamo/test_error_messages.py", "ErrorMessagesTest.test_user_frames", fault)
+
+        self.assertIn("Lists differ", message)
 
 
 if __name__ == "__main__":

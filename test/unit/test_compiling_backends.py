@@ -115,6 +115,21 @@ class RecordingTests(fxpect.PassTestCase):
 
         self.assertEqual((backend.graphs, backend.forward, backend.backward), ([], [], []))
 
+    def test_numbers_that_are_left_open(self):
+        """Open Python numbers and unbacked sizes are inputs with the values of the call; a pass runs on them."""
+        x = torch.ones(3)
+        torch._dynamo.decorators.mark_unbacked(x, 0)
+        backend = RecordingBackend(folds, aot=True)
+
+        got = torch.compile(lambda x, k, q: (x * k + q).relu().relu(), backend=backend, dynamic=True)(x, 4, 0.5)
+
+        text = backend.texts[0]
+        self.assertTrue(torch.equal(got, torch.full((3,), 4.5)))
+        self.assertIn('x: "f32[u0]", k: "SymInt(s0)", q: "f64[]"', text)
+        self.assertEqual([value for value in backend.graphs[0].example.realize() if isinstance(value, int)], [3, 4])
+        self.assertIn("SymInt(u0)", backend.forward[0].text)
+        self.assertPreserves(folds, backend.graphs[0].example)
+
     def test_parameters_keep_their_values(self):
         """The parameters of a model are inputs with the values they had."""
         linear = torch.nn.Linear(2, 2)

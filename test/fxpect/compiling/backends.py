@@ -35,8 +35,7 @@ class RecordedGraph:
         end = getattr(gm, "compile_subgraph_reason", None)
         self.broke: bool = bool(getattr(end, "graph_break", False))
         self.reason: str = str(getattr(end, "reason", ""))
-        memo: dict[int, Any] = {}
-        self._values = tuple(_own(value, memo) for value in values) if level == DYNAMO else ()
+        self._values = _own(values, _sizes(gm, values)) if level == DYNAMO else ()
 
     @functools.cached_property
     def example(self) -> Example:
@@ -126,8 +125,20 @@ def _pass_or_none(pass_: Any) -> Pass | None:
     return None if pass_ is None else as_pass(pass_)
 
 
-def _own(value: Any, memo: dict[int, Any]) -> Any:
-    """Return an input that later writes do not reach."""
-    if isinstance(value, torch.SymInt):
-        return hint(value)
-    return clone(value, memo) if isinstance(value, torch.Tensor) else value
+def _own(values: Sequence[Any], sizes: Mapping[Any, int]) -> tuple[Any, ...]:
+    """Return inputs that later writes do not reach; a size is the number that it was traced with."""
+    memo: dict[int, Any] = {}
+    return tuple(clone(value, memo) if isinstance(value, torch.Tensor)
+                 else sizes.get(value.node.expr) or hint(value) if isinstance(value, torch.SymInt)
+                 else value for value in values)
+
+
+def _sizes(gm: torch.fx.GraphModule, values: Sequence[Any]) -> dict[Any, int]:
+    """Return the real sizes of the tensors by their symbols: an unbacked size has no hint of its own."""
+    sizes: dict[Any, int] = {}
+    for node, value in zip(gm.graph.find_nodes(op="placeholder"), values, strict=False):
+        fake = node.meta.get("example_value")
+        if isinstance(fake, torch.Tensor) and isinstance(value, torch.Tensor):
+            sizes.update({symbolic.node.expr: size for symbolic, size in zip(fake.shape, value.shape, strict=False)
+                          if isinstance(symbolic, torch.SymInt)})
+    return sizes

@@ -15,6 +15,7 @@ _TRACEBACK = "Traceback (most recent call last):"
 _PATH = re.compile(r"""(?:[A-Za-z]:)?[^\s'"<>|()=,:]*[/\\]([^\s'"<>|()=,:/\\]+\.\w+)""")
 _FRAME = re.compile(r'^\s*File "([^"]*)", line \S+, in (\S+)')
 _REWRITES = (
+    (re.compile(r"""[^\s'"<>|()=,:]*site-packages/"""), ""),
     (re.compile(r'(?<=, )line \d+'), "line N"),
     (re.compile(r"(\.py):\d+"), r"\1:N"),
     (re.compile(r"\b0x[0-9a-fA-F]{4,}\b"), "0xADDRESS"),
