@@ -42,7 +42,8 @@ def _input(spec: Any, value: Any, leaf: int | None, names: SymbolNames) -> Any:
     A real tensor with a dim that ``dynamic=True`` left open becomes its spec: another size, other values.
     """
     if isinstance(value, torch.SymInt):
-        return names.dim(value)
+        unbacked = value.node.hint is None and isinstance(spec, int)
+        return spec if unbacked else names.dim(value)
     if spec is PENDING:
         if not isinstance(value, torch.Tensor):
             return value

@@ -79,6 +79,8 @@ class SymbolNames:
 
     def _add_free(self, symbol: sympy.Symbol) -> None:
         known = self.env.var_to_range[symbol]
+        if not known.lower.is_Integer:  # a number that is no size: a Python int or float that was left open
+            return
         high = int(known.upper) if known.upper.is_Integer else None
         values = self.env.backed_var_to_val if hasattr(self.env, "backed_var_to_val") else self.env.var_to_val
         if symbol in values and (high is None or high >= 2):
@@ -88,8 +90,10 @@ class SymbolNames:
 
 
 def hint(size: int | torch.SymInt) -> int:
-    """Return the size with which a symbolic size was traced."""
-    return size if isinstance(size, int) else int(size.node.hint)
+    """Return the size with which a symbolic size was traced; 2 for an unbacked one, which was traced with none."""
+    if isinstance(size, int):
+        return size
+    return 2 if size.node.hint is None else int(size.node.hint)
 
 
 def _assignments(allowed: dict[str, Dim]) -> list[dict[str, int]]:
