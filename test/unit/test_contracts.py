@@ -13,6 +13,7 @@ from fxpect.capture import CAPTURES, capture
 from fxpect.contracts import ATEN, CONTRACTS, Contract, contract_of, trains, writes
 from fxpect.examples import Example
 from fxpect.specs import Same, T
+from fxpect.strategies.near import edits, step
 from fxpect.text.parser import parse_graph
 
 SPECS = (T(2, 3), T(2, 3))
@@ -27,6 +28,53 @@ def graph(body: str, parameters: str = "x, y") -> torch.fx.GraphModule:
 def captured(body: str, stage: str = "aten") -> Example:
     lines = "".join(f"    {line}\n" for line in body.replace("aten.", "torch.ops.aten.").split("; "))
     return capture(f"def forward(self, x, y):\n{lines}", SPECS, capture=stage)
+
+
+class JointTests(unittest.TestCase):
+    """What a joint graph's inputs and outputs are, by their order."""
+
+    def joint(self, body: str, parameters: str = "primals_1, primals_2, tangents_1") -> str:
+        return CONTRACTS["joint"].breach(graph(body, parameters))
+
+    def test_forward_outputs_then_gradients(self):
+        """Another output of the forward, and a gradient that is None, keep the contract."""
+        add = "add = aten.add.Tensor(primals_1, primals_2)"
+        for outputs in ("add, tangents_1, tangents_1", "add, primals_1, tangents_1, None"):
+            with self.subTest(outputs):
+                self.assertEqual(self.joint(f"{add}; return ({outputs})"), "")
+
+    def test_what_breaks_it(self):
+        """Each says what is out of order: an output too few, one that hangs on a tangent, an input after them."""
+        add = "add = aten.add.Tensor(primals_1, primals_2)"
+        for body, parameters, words in (
+                (f"{add}; return (add, tangents_1)", "primals_1, primals_2, tangents_1", "outputs are missing"),
+                (f"neg = aten.neg.default(tangents_1); {add}; return (neg, add, tangents_1, tangents_1)",
+                 "primals_1, primals_2, tangents_1", "neg, an output of the forward, hangs on a tangent"),
+                (f"{add}; return (add, tangents_1, tangents_1)", "primals_1, primals_2, tangents_1, x_1",
+                 "an input follows the tangents")):
+            with self.subTest(body):
+                self.assertEqual(self.joint(body, parameters), words)
+
+    def test_an_output_more_is_one_of_the_forward(self):
+        """Edits of a captured joint graph put what they return before the gradients, and keep the contract."""
+        example = capture(lambda x, y: (x * y).sum(), (T(2, 3, requires_grad=True), T(2, 3, requires_grad=True)),
+                          capture="joint").portable()
+        found = [step(example, edit) for edit in edits(example, ("extra_users",))["extra_users"][:4]]
+
+        self.assertTrue(found)
+        for more in found:
+            self.assertEqual(len(more.graph_module.graph.output_node().args[0]), 4)
+            self.assertEqual(more.promises.breach(more.graph_module), "")
+
+
+class SymbolicTests(unittest.TestCase):
+
+    def test_no_assignment_to_items(self):
+        """symbolic_trace refuses item assignment, dynamo writes it down."""
+        body = "a = operator.setitem(x, 0, 1); return (x,)"
+
+        self.assertEqual(CONTRACTS["symbolic"].breach(graph(body)), "a assigns to items")
+        self.assertEqual(CONTRACTS["dynamo"].breach(graph(body)), "")
 
 
 class EpilogueTests(unittest.TestCase):

@@ -37,7 +37,8 @@ def keywords(d: Draft) -> Iterator[Edit]:
         first = 1 if node.op == "call_method" else 0
         for slot in given[first:]:
             yield _everywhere(d, node, "keywords", f"{base_name(node.target)}.{slot.param.name} as keyword",
-                              lambda draft, n, i=slot.index: _to_keywords(draft, n, i))
+                              lambda draft, n, i=slot.index: _to_keywords(draft, n, i),
+                              trigger=", ".join(_as_keywords(node, given[given.index(slot):])))
         for slot in bound:
             if slot.keyword and not slot.param.keyword_only:
                 yield _everywhere(d, node, "keywords", f"{base_name(node.target)}.{slot.param.name} by position",
@@ -61,14 +62,16 @@ def defaults(d: Draft) -> Iterator[Edit]:
         for slot in bound:
             name, default = slot.param.name, slot.param.default
             if slot.given and default is not MISSING and _fits(d, node, slot, default):
+                later = [s for s in bound if None not in (s.index, slot.index) and s.index > slot.index]
                 yield _everywhere(d, node, "defaults", f"{op}.{name} left out",
-                                  lambda draft, n, name=name: _assign(draft, n, name, MISSING))
+                                  lambda draft, n, name=name: _assign(draft, n, name, MISSING),
+                                  trigger=", ".join([f"{op}.{name} left out", *_as_keywords(node, later)]))
             if not slot.given and default is not MISSING and default is not None:
                 for position in (False,) if slot.param.keyword_only else (False, True):
                     yield _everywhere(d, node, "defaults", f"{op}.{name}={default!r} spelled out"
                                       + (" by position" if position else ""),
                                       lambda draft, n, name=name, v=default, p=position: _assign(draft, n, name, v, p),
-                                      trigger=f"{op}.{name} spelled out" + (" by position" if position else ""))
+                                      trigger=f"{op}.{name} spelled out" + _how(node, slot, position))
 
 
 def values(d: Draft) -> Iterator[Edit]:
@@ -88,7 +91,7 @@ def values(d: Draft) -> Iterator[Edit]:
                     yield _everywhere(
                         d, node, "values", f"{op}.{slot.param.name}: {_show(slot.value)} -> {value!r}{suffix}",
                         lambda draft, n, name=slot.param.name, v=value, p=position: _assign(draft, n, name, v, p),
-                        f"{op}.{slot.param.name} changed{_class_of(slot, value)}" + position * ", by position",
+                        f"{op}.{slot.param.name} changed{_class_of(slot, value)}" + ("" if slot.given else _how(node, slot, position)),
                         rank_of(value))
 
 
@@ -178,6 +181,18 @@ def equations(d: Draft) -> Iterator[Edit]:
 
 
 # ---------------------------------------------------------------------- helpers
+
+
+def _as_keywords(node: Node, given: list[Slot]) -> list[str]:
+    """Return the parts of a trigger for arguments that become keywords: one alone may be what matters."""
+    return [f"{base_name(node.target)}.{slot.param.name} as keyword" for slot in given]
+
+
+def _how(node: Node, slot: Slot, position: bool) -> str:
+    """Return the part of a trigger that says how a value that was not given is."""
+    if slot.param.keyword_only:
+        return ""
+    return ", by position" if position else f", {_as_keywords(node, [slot])[0]}"
 
 
 def _everywhere(d: Draft, node: Node, direction: str, what: str, change: Any, trigger: str | None = None,

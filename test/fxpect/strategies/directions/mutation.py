@@ -44,7 +44,7 @@ def writes(d: Draft) -> Iterator[Edit]:
                         draft.add_output(source)
 
                     yield Edit("writes", f"{what} on {node.name} last, returned",
-                               f"{_kind(node)} written to and returned", apply_and_return)
+                               f"{_kind(node)} written to, and returned", apply_and_return)
 
 
 def in_place_spelling(d: Draft) -> Iterator[Edit]:
@@ -55,18 +55,19 @@ def in_place_spelling(d: Draft) -> Iterator[Edit]:
         name = base_name(node.target)
         if node.op == "call_module" or name.endswith("_") or not _takes_its_result(d, node):
             continue
+        written = f"{_kind(node.args[0])} written to, by {name} in place"
         if d.functional:
             target = getattr(getattr(aten, name + "_", None), getattr(node.target, "_overloadname", ""), None)
             if target is not None:
-                yield Edit("in_place", f"{node.name} as {name}_", f"{name} in place",
+                yield Edit("in_place", f"{node.name} as {name}_", written,
                            lambda draft, at=node.name, to=target: _retarget(draft, at, "call_function", to))
             continue
         if hasattr(torch.Tensor, name + "_") and node.args and isinstance(node.args[0], Node):
-            yield Edit("in_place", f"{node.name} as {name}_", f"{name} in place",
+            yield Edit("in_place", f"{node.name} as {name}_", written,
                        lambda draft, at=node.name, to=name + "_": _retarget(draft, at, "call_method", to))
         augmented = getattr(operator, "i" + name, None)
         if augmented is not None and len(node.args) == 2 and not node.kwargs:
-            yield Edit("in_place", f"{node.name} as operator.i{name}", f"{name} in place",
+            yield Edit("in_place", f"{node.name} as operator.i{name}", written,
                        lambda draft, at=node.name, to=augmented: _retarget(draft, at, "call_function", to))
 
 
