@@ -91,7 +91,7 @@ def values(d: Draft) -> Iterator[Edit]:
                     yield _everywhere(
                         d, node, "values", f"{op}.{slot.param.name}: {_show(slot.value)} -> {value!r}{suffix}",
                         lambda draft, n, name=slot.param.name, v=value, p=position: _assign(draft, n, name, v, p),
-                        f"{op}.{slot.param.name} changed{_class_of(slot, value)}" + ("" if slot.given else _how(node, slot, position)),
+                        f"{op}.{slot.param.name} changed{_class_of(slot, value)}{_how(node, slot, position)}",
                         rank_of(value))
 
 
@@ -189,8 +189,8 @@ def _as_keywords(node: Node, given: list[Slot]) -> list[str]:
 
 
 def _how(node: Node, slot: Slot, position: bool) -> str:
-    """Return the part of a trigger that says how a value that was not given is."""
-    if slot.param.keyword_only:
+    """Return the part of a trigger that says how a value that was not given is given now."""
+    if slot.given or slot.param.keyword_only:
         return ""
     return ", by position" if position else f", {_as_keywords(node, [slot])[0]}"
 
