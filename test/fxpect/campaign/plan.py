@@ -11,6 +11,7 @@ from fxpect.campaign.finding import Finding
 from fxpect.errors import FxpectError
 from fxpect.execution import as_pass
 from fxpect.passes.catalogue import CataloguedPass, find
+from fxpect.passes.firing import pass_of
 from fxpect.specs import parse_spec
 
 
@@ -36,7 +37,7 @@ def _resolve(name: str, model: str | None, inputs: str | None,
                               "such as --model my.models:Mlp --inputs 'f32[2, 8]'")
     else:
         entry = find(name)
-        pass_ = catalogued(entry)
+        pass_ = pass_of(entry)
         judging = judge_options(entry)
     if model is not None:
         specs = tuple(parse_spec(part) for part in (inputs or "").split(";") if part.strip())
@@ -54,13 +55,6 @@ def _start(entry: CataloguedPass, model: Any, inputs: tuple, capture: str) -> St
     """Return a start whose neighbours keep what the pass may rely on, where it is given the graph that it wants."""
     return Start(model, inputs, capture, frozen=entry.frozen,
                  contract=entry.contract if capture == entry.capture else None)
-
-
-def catalogued(entry: CataloguedPass) -> Any:
-    """Return a catalogued pass in the form that the verbs take, with the text that makes it in a script."""
-    pass_ = as_pass(entry.make(), kind=entry.kind, name=entry.name)
-    pass_.script = entry.script
-    return pass_
 
 
 def judge_options(entry: CataloguedPass) -> dict[str, Any]:

@@ -165,8 +165,7 @@ class _Search:
         found: dict[causes.Key, Finding] = {}
         nearest = sorted(self.met.items(), key=lambda item: (len(item[1].example.edits), len(item[0].steps)))
         for _, met in nearest:
-            finding = self._finding(met)
-            mine = causes.key(finding.example, finding.failure)
+            mine, finding = self._finding(met)
             known = next((steps for steps in found if steps.explains(mine)), None)
             if known is None:
                 found[mine] = finding
@@ -279,14 +278,14 @@ class _Search:
 
     # ------------------------------------------------------------------ reporting
 
-    def _finding(self, met: _Met) -> Finding:
+    def _finding(self, met: _Met) -> tuple[causes.Key, Finding]:
         small, failure = reduce(met.example, met.failure, met.bases, self._judge)
         result = self._judge(small)
         after = "" if result.execution is None else text_or_dump(result.execution.after)
-        cause = str(causes.key(small, failure))
-        return Finding(
+        cause = causes.key(small, failure)
+        return cause, Finding(
             oracle=failure.oracle, pass_name=self.pass_.name, before=small.text, after=after,
-            inputs=inputs_text(small), message=failure.message, cause=cause,
+            inputs=inputs_text(small), message=failure.message, cause=str(cause),
             script=standalone_script(self.pass_, small, failure, seed=self.seed), edits=len(small.edits),
             steps=small.edits, example=small, failure=failure, seed=self.seed, seen=met.count, outside=small.outside)
 

@@ -59,10 +59,9 @@ class Recipe:
 
         the_pass.__name__ = the_pass.__qualname__ = self.function.__name__
         the_pass.__doc__ = self.function.__doc__
-        the_pass.__signature__ = inspect.signature(self.function)
-        the_pass.__fxpect_script__ = self.source
         # What unwraps the pass to learn where it was written, as the report of a crash does, must find torch.
-        the_pass.__wrapped__ = _a_function_of(self.home) or self.function
+        vars(the_pass).update(__signature__=inspect.signature(self.function), __fxpect_script__=self.source,
+                              __wrapped__=_a_function_of(self.home) or self.function)
         return the_pass
 
     def source(self) -> str:

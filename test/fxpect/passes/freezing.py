@@ -106,7 +106,7 @@ def frozen_patterns(gm: torch.fx.GraphModule, *, handlers: list, settings: dict,
         constant_fold(gm)
         fake_tensor_prop(gm, inputs, True)
         # Hundreds of patterns are looked through once, not for every graph.
-        made = frozen_patterns.__dict__.setdefault(tuple(handlers), [])
+        made = vars(frozen_patterns).setdefault(str(handlers), [])
         for everything in freezing_patterns.pass_patterns[len(made):]:
             some = PatternMatcherPass(pass_name=handlers[0])
             for key, entries in everything.patterns.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from fxpect.passes import fx_models as m
@@ -343,7 +345,7 @@ def _share() -> list[CataloguedPass]:
 
 def _split() -> list[CataloguedPass]:
     chained = Innocent("chain", m.chain, (T(2, 3), T(2, 3)))
-    nested = {"idempotent": False, "why": "a second run splits the submodules' calls once more"}
+    nested: dict[str, Any] = {"idempotent": False, "why": "a second run splits the submodules' calls once more"}
     return [
         _entry("split_module", "moves nodes into submodules by a callback",
                recipe(split_by_turns, "fx.passes.split_module"), chained,
@@ -385,7 +387,7 @@ def _functorch() -> list[CataloguedPass]:
     needs_grad = T(3, 4, requires_grad=True), T(4, 5, requires_grad=True)
     losses = (Innocent("loss", m.loss, needs_grad),
               Innocent("partly", m.partly_trained, (T(3, 4), needs_grad[1])))
-    again = {"idempotent": False, "why": "its result calls the two parts, which is no joint graph"}
+    again: dict[str, Any] = {"idempotent": False, "why": "its result calls the two parts, which is no joint graph"}
     return [
         _entry("functorch.raise_getitems", "takes pieces out where they are made",
                _functorch_call("compile_utils", ["raise_getitems"]),

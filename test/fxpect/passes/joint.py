@@ -89,7 +89,7 @@ def some_patterns(gm: torch.fx.GraphModule, *, module: str, handlers: list, sett
         remove_noop_ops(gm.graph)
         registry.early_patterns.apply(gm.graph)
     # Hundreds of patterns are looked through once, not for every graph.
-    made = some_patterns.__dict__.setdefault((module, *handlers), [])
+    made = vars(some_patterns).setdefault(f"{module} {handlers}", [])
     for everything in registry.pass_patterns[len(made):]:
         some = PatternMatcherPass(pass_name=handlers[0])
         for key, entries in everything.patterns.items():

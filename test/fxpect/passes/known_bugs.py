@@ -242,7 +242,7 @@ def _bug(fields: Any, number: int) -> KnownBug:
     except (InvalidSpecifier, re.error, FixtureError) as error:
         raise wrong(f"a torch range, regular expressions and inputs; got {error}") from error
     texts = {name: fields[name] for name in _TEXTS if name != "pass"}
-    lists = {name: tuple(fields.get(name, ())) for name in _LISTS}
+    lists: dict[str, Any] = {name: tuple(fields.get(name, ())) for name in _LISTS}
     return KnownBug(pass_name=fields["pass"], sizes=tuple(sizes.items()), link=fields.get("link", ""), **texts, **lists)
 
 

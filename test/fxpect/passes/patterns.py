@@ -119,8 +119,8 @@ def _from_function(entry: Any, label: str, run: Callable, before: Sequence[Calla
     """Return the function that torch traced, on the inputs that it used, or inputs of ours that fire."""
     search = _search_function(entry)
     kept = _precompiled().get(id(entry.pattern))
-    known = kept or _traced(search)
-    if known is None:
+    known = kept or (search and _traced(search))
+    if search is None or known is None:
         return Pattern(label, entry, None, "the inputs that it was traced with are not kept")
     inputs, how, fixed = known
     name = getattr(entry, "pattern_name", None) or label
@@ -233,7 +233,7 @@ def _with_scalars(search: Callable, fixed: dict[str, Any]) -> Callable:
         return search(**dict(zip(names, args, strict=True)), **fixed)
 
     model.__name__ = model.__qualname__ = search.__name__
-    model.__signature__ = inspect.Signature(
+    vars(model)["__signature__"] = inspect.Signature(
         [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names])
     return model
 

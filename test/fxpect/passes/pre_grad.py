@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from fxpect.passes import pre_grad_models as m
-from fxpect.passes.catalogue import CataloguedPass, Innocent, recipe
+from fxpect.passes.catalogue import CataloguedPass, Innocent, Recipe, recipe
 from fxpect.passes.modules import ConvNorm, ConvNorm1d, WithIdentity, conv_norm_positional, seeded
 from fxpect.specs import T
 
@@ -305,8 +305,8 @@ def _permutes() -> list[CataloguedPass]:
 
 
 def _whole() -> list[CataloguedPass]:
-    chosen = [entry.make.settings for entry in [*_options(), *_fusions()] if "option" in entry.make.settings]
-    everything = {settings["option"]: settings["settings"] for settings in chosen}
+    recipes = [entry.make for entry in [*_options(), *_fusions()] if isinstance(entry.make, Recipe)]
+    everything = {made.settings["option"]: made.settings["settings"] for made in recipes if "option" in made.settings}
     sample = Innocent("cat_relu", m.relu_of_cat, (T(2, 8), T(2, 2)))
     return [
         CataloguedPass(

@@ -47,7 +47,7 @@ def standalone_script(pass_: Any, example: Example, failure: CheckFailure, *, se
 
 def source_of(pass_: Any) -> str:
     """Return text that defines ``the_pass`` by its import path, or a marked line where it has none."""
-    written = getattr(pass_, "script", None) or getattr(pass_.source, "__fxpect_script__", None)
+    written = getattr(pass_.source, "__fxpect_script__", None)
     if written is not None:
         return written() if callable(written) else written
     fn = pass_.source

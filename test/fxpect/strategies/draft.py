@@ -204,7 +204,7 @@ class Draft:
             if node.users or node.op in ("output", "placeholder"):
                 continue
             if node.op == "get_attr" or not is_effect(node):
-                if self._first_dirty is node:  # its successor is the first that changed now
+                if self._first_dirty is not None and node is self._first_dirty:  # its successor is the first that changed now
                     self._first_dirty = node.next
                 self.graph.erase_node(node)
 

@@ -62,7 +62,7 @@ def defaults(d: Draft) -> Iterator[Edit]:
         for slot in bound:
             name, default = slot.param.name, slot.param.default
             if slot.given and default is not MISSING and _fits(d, node, slot, default):
-                later = [s for s in bound if None not in (s.index, slot.index) and s.index > slot.index]
+                later = [s for s in bound[bound.index(slot) + 1:] if slot.index is not None and s.index is not None]
                 yield _everywhere(d, node, "defaults", f"{op}.{name} left out",
                                   lambda draft, n, name=name: _assign(draft, n, name, MISSING),
                                   trigger=", ".join([f"{op}.{name} left out", *_as_keywords(node, later)]))

@@ -85,8 +85,9 @@ def sizes(d: Draft) -> Iterator[Edit]:
                 def apply(draft: Draft, old=old, new=new, constants=constants):
                     for i, spec in enumerate(draft.inputs):
                         if isinstance(spec, TensorSpec) and old in spec.shape:
+                            layout = None if isinstance(spec.layout, tuple) else spec.layout
                             draft.inputs[i] = spec.replace(shape=tuple(new if s == old else s for s in spec.shape),
-                                                           layout=None if isinstance(spec.layout, tuple) else spec.layout)
+                                                           layout=layout)
                     if constants and not _resize_constants(draft, old, new):
                         raise Inapplicable("no constant says this size")
                     draft.touch_inputs()
@@ -112,8 +113,8 @@ def ranks(d: Draft) -> Iterator[Edit]:
                              ("trailing dim added", lambda shape: (*shape, 3)),
                              ("leading dim removed", lambda shape: shape[1:]),
                              ("last dim removed", lambda shape: shape[:-1])):
-            yield _on(d, "ranks", group, lambda spec, change=change: spec.replace(shape=change(spec.shape), layout=None),
-                      what, what)
+            yield _on(d, "ranks", group,
+                      lambda spec, change=change: spec.replace(shape=change(spec.shape), layout=None), what, what)
 
 
 # ---------------------------------------------------------------------- helpers

@@ -54,7 +54,7 @@ def sharing(d: Draft) -> Iterator[Edit]:
     for node in holders:
         module = d.gm.get_submodule(node.target)
         for other in holders:
-            if other is not node and type(d.gm.get_submodule(other.target)) is type(module) and other.target != node.target:
+            if other.target != node.target and type(d.gm.get_submodule(other.target)) is type(module):
                 yield Edit("modules", f"{other.name} calls {node.target}", f"{type(module).__name__} shared",
                            lambda draft, at=other.name, to=node.target: _retarget(draft, at, to))
         for name, _ in module.named_parameters(recurse=False):
@@ -62,8 +62,8 @@ def sharing(d: Draft) -> Iterator[Edit]:
                 parameter = draft.insert(draft.placeholders[-1], "get_attr", path)
                 draft.add_output(draft.insert(draft.node(at), "call_function", torch.neg, (parameter,)))
 
-            yield Edit("modules", f"{node.target}.{name} read elsewhere", f"{type(module).__name__}.{name} read elsewhere",
-                       apply)
+            yield Edit("modules", f"{node.target}.{name} read elsewhere",
+                       f"{type(module).__name__}.{name} read elsewhere", apply)
 
 
 def constructor_arguments(module: nn.Module) -> dict[str, Any]:

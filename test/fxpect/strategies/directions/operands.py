@@ -82,7 +82,8 @@ def operands(d: Draft) -> Iterator[Edit]:
                         _put(n, second, draft.node(a))
                         draft.touch(n)
 
-                    yield Edit("operands", f"{node.name}: {a.name} and {b.name} swapped", f"{op} operands swapped", swap)
+                    yield Edit("operands", f"{node.name}: {a.name} and {b.name} swapped", f"{op} operands swapped",
+                               swap)
 
 
 def one_input(d: Draft) -> Iterator[Edit]:
@@ -171,15 +172,15 @@ def absent_operands(d: Draft) -> Iterator[Edit]:
             if not slot.param.kind.startswith("Tensor") or slot.param.kind.endswith("[]"):
                 continue
             name = f"{base_name(node.target)}.{slot.param.name}"
-            if isinstance(slot.value, Node) and slot.param.default is None or slot.param.kind.endswith("?") and slot.given:
+            optional = slot.param.kind.endswith("?")
+            if isinstance(slot.value, Node) and slot.param.default is None or optional and slot.given:
                 yield Edit("absent_operands", f"{name} = None", f"{name} = None",
                            lambda draft, n=node.name, p=slot.param.name: _assign_by_name(draft, n, p, None))
             if not isinstance(slot.value, Node) and (slot.param.kind == "Tensor?" or slot.param.default is None):
                 result = d.tensor(node)
                 shapes = [] if result is None else [result.shape[-1:], result.shape, result.shape[1:2]]
-                for shape in dict.fromkeys(map(str, shapes)):
-                    shape = next(tuple(s) for s in shapes if str(s) == shape)
-                    if all(isinstance(s, int) for s in shape):
+                for shape in {str(shape): tuple(shape) for shape in shapes}.values():
+                    if result is not None and all(isinstance(s, int) for s in shape):
                         def apply(draft: Draft, n=node.name, p=slot.param.name, shape=shape, dtype=result.dtype):
                             values = "positive" if p == "running_var" else None
                             new = draft.add_input(T(*shape, dtype=dtype, values=values), p)

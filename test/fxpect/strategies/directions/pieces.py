@@ -65,7 +65,8 @@ def reads(d: Draft) -> Iterator[Edit]:
         for index in range(n):
             if index not in taken:
                 def unread(draft: Draft, at=node.name, i=index):
-                    draft.add_output(draft.insert(draft.node(at), "call_function", operator.getitem, (draft.node(at), i)))
+                    split = draft.node(at)
+                    draft.add_output(draft.insert(split, "call_function", operator.getitem, (split, i)))
 
                 yield Edit("reads", f"{node.name}[{index}] read too", f"{op} unread piece returned", unread)
         for a in readers:

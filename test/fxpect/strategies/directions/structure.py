@@ -96,8 +96,8 @@ def removed(d: Draft) -> Iterator[Edit]:
                 gone.replace_all_uses_with(draft.node(source))
                 draft.touch(users[0] if users else draft.output)
 
-            yield Edit("removed", f"{node.name} removed, {source.name} read instead", f"{base_name(node.target)} removed",
-                       apply)
+            yield Edit("removed", f"{node.name} removed, {source.name} read instead",
+                       f"{base_name(node.target)} removed", apply)
 
 
 def exchanged(d: Draft) -> Iterator[Edit]:
@@ -291,9 +291,9 @@ def _copy_all(draft: Draft, how: str, other_inputs: set[str] | None = None, star
     if how == "fed by the first":
         fed = results[0]
         like = draft.tensor(fed)
-        match = next((p for p, held in [(p, draft.tensor(p)) for p in draft.placeholders]
-                      if like is not None and held is not None and (held.shape, held.dtype) == (like.shape, like.dtype)),
-                     None)
+        wanted = None if like is None else (like.shape, like.dtype)
+        held = [(p, draft.tensor(p)) for p in draft.placeholders]
+        match = next((p for p, value in held if value is not None and (value.shape, value.dtype) == wanted), None)
         if match is None:
             raise Inapplicable("no input has the result's type")
         mapping[match] = fed
