@@ -12,6 +12,7 @@ from fxpect.capture import capture
 from fxpect.examples import Example
 from fxpect.specs import Same, T
 from fxpect.strategies.draft import Draft, Edit, Inapplicable, is_effect, own_attribute
+from fxpect.strategies.near import edits
 from fxpect.text.printer import graph_text
 
 TEXT = """
@@ -45,6 +46,17 @@ class LookingTests(unittest.TestCase):
         self.assertIs(draft.node("cat").target, torch.cat)
         with self.assertRaisesRegex(Inapplicable, "no node dog"):
             draft.node("dog")
+
+    def test_arithmetic_of_sizes_is_a_number(self):
+        """A product of symbolic sizes is a number, which has no other spelling and no relative; a tensor is none."""
+        example = capture(lambda x: x.view(x.shape[0] * x.shape[1]).relu(), (T(2, 3),), capture="aten", dynamic=True)
+        draft = Draft(example.portable())
+        numbers = [node.name for node in draft.calls() if draft.is_number(node)]
+
+        self.assertEqual(numbers, ["mul"])
+        for direction, offered in edits(example.portable(), ("spellings", "exchanged")).items():
+            self.assertTrue(offered, direction)
+            self.assertFalse([edit for edit in offered if edit.what.startswith("mul")])
 
     def test_calls_tensors_and_placeholders(self):
         """Each view of the graph is in program order; a list of pieces is no tensor."""

@@ -91,6 +91,10 @@ class Draft:
         found = self.val(value) if isinstance(value, Node) else None
         return found if isinstance(found, torch.Tensor) else None
 
+    def is_number(self, node: Node) -> bool:
+        """Whether a node's value is a number: arithmetic of sizes, which no tensor operator stands for."""
+        return isinstance(self.val(node), (int, float, torch.SymInt, torch.SymFloat))
+
     @property
     def placeholders(self) -> list[Node]:
         """The placeholders, in order."""

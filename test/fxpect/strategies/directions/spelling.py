@@ -28,7 +28,7 @@ ATEN_ALIASES = {"view": ("reshape", "_unsafe_view", "view_copy"), "reshape": ("v
 def spellings(d: Draft) -> Iterator[Edit]:
     """Every other way to call the same operator, at all its calls."""
     for node in d.calls():
-        if node.op == "call_module":
+        if node.op == "call_module" or d.is_number(node):
             continue
         name = base_name(node.target)
         seen = {(node.op, node.target)}

@@ -103,7 +103,7 @@ def removed(d: Draft) -> Iterator[Edit]:
 def exchanged(d: Draft) -> Iterator[Edit]:
     """An operator exchanged for a relative that takes the same arguments."""
     for node in d.calls():
-        if node.op == "call_module":
+        if node.op == "call_module" or d.is_number(node):
             continue
         name = base_name(node.target)
         for family in BINARY_FAMILIES:
