@@ -139,6 +139,15 @@ class TurnTests(fxpect.TestCase):
 
         self.assertEqual([call.compiled for call in calls], [True, True, True])
 
+    def test_change_between_calls(self):
+        """A function among the calls is run in its turn: what it changes is seen by the calls after it."""
+        scale = ones(3)
+
+        calls = call_in_turn(lambda x: x * scale, (ones(3),), lambda: scale.fill_(4), (ones(3),))
+
+        self.assertEqual([call.compiled for call in calls], [True, False])
+        self.assertEqual([call.value.tolist() for call in calls], [[1, 1, 1], [4, 4, 4]])
+
     def test_error_comes_through(self):
         """What a call raises is raised."""
         with self.assertRaisesRegex(KeyError, "gone"):

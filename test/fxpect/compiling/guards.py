@@ -98,7 +98,8 @@ def call_in_turn(function: Callable[..., Any], *calls: Any, dynamic: bool | None
                  backend: RecordingBackend | None = None, fullgraph: bool = False) -> list[GuardedCall]:
     """Compile ``function`` and make several calls, each a tuple of arguments or a dict of keywords.
 
-    Dynamo is reset before and after. Raises what a call raises.
+    A function among the calls is run in its turn, to change something between them, and has no result. Dynamo is
+    reset before and after. Raises what a call raises.
     """
     backend = backend or RecordingBackend()
     torch._dynamo.reset()
@@ -107,6 +108,9 @@ def call_in_turn(function: Callable[..., Any], *calls: Any, dynamic: bool | None
         frame = _Frame(function)
         results = []
         for call in calls:
+            if callable(call):
+                call()
+                continue
             args, kwargs = ((), dict(call)) if isinstance(call, Mapping) else (tuple(call), {})
             reasons = guard_verdict(function, *args, **kwargs).reasons
             entries, graphs = len(frame.entries()), len(backend.graphs)
