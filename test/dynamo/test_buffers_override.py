@@ -335,7 +335,7 @@ class BufferWriteTests(fxpect.PassTestCase):
 
     @explore(st.booleans(), st.booleans(), max_examples=4)
     def test_write_is_a_mutation_of_the_program(self, persistent, strict):
-        """The write is in the exported graph; made functional, it is an output that the signature ties to the buffer."""
+        """The write is in the exported graph; made functional, it is an output, and the signature says of what."""
         capture = "export" if strict else "export-nonstrict"
         model = Counting(True, persistent=persistent)
 
