@@ -70,8 +70,8 @@ class Draft:
             self.gm, self._nodes = _light_copy(example.graph_module)
         self.graph = self.gm.graph
         self._given = {node: (node.target, node.args, node.kwargs) for node in self._nodes.values()}
-        self._first_dirty: Node | None = None
-        self._stale_from_start = False
+        self._touched: set[Node] = set()
+        self._stale_inputs = False
 
     # ------------------------------------------------------------------ looking
 
@@ -120,13 +120,12 @@ class Draft:
     # ------------------------------------------------------------------ changing
 
     def touch(self, node: Node) -> None:
-        """Say that ``node`` changed, so that it and what follows is typed again."""
-        if self._first_dirty is None or node < self._first_dirty:
-            self._first_dirty = node
+        """Say that ``node`` changed, so that it and what reads it is typed again; new arguments tell it themselves."""
+        self._touched.add(node)
 
     def touch_inputs(self) -> None:
-        """Say that an input's spec changed, so that everything is typed again."""
-        self._stale_from_start = True
+        """Say that specs of inputs changed, so that what reads these is typed again."""
+        self._stale_inputs = True
 
     def set_args(self, node: Node, args: Iterable[Any], kwargs: dict[str, Any] | None = None) -> None:
         """Replace the arguments of a call."""
@@ -208,8 +207,7 @@ class Draft:
             if node.users or node.op in ("output", "placeholder"):
                 continue
             if node.op == "get_attr" or not is_effect(node):
-                if self._first_dirty is not None and node is self._first_dirty:  # its successor is the first that changed now
-                    self._first_dirty = node.next
+                self._touched.discard(node)
                 self.graph.erase_node(node)
 
     def _check_order(self) -> None:
@@ -227,8 +225,7 @@ class Draft:
         for node in self.graph.nodes:
             if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
                 continue
-            target, args, kwargs = self._given.get(node, (None, None, None))
-            if node.args is args and node.kwargs is kwargs and node.target is target:
+            if not self._is_edited(node):
                 continue
             form = recorded(node.target, node.args, node.kwargs)
             if form is None or repr(form) == repr((node.args, node.kwargs)):
@@ -248,41 +245,53 @@ class Draft:
     # ------------------------------------------------------------------ typing
 
     def _retype(self) -> None:
-        """Run what changed, and what follows, on fake tensors. What a write may change is made anew first, since
+        """Run what changed, and what reads it, on fake tensors. Where a write is among that, all is made anew, since
         the fake tensors that did not change are those of the base.
         """
-        if self._stale_from_start:
-            symbols = self._symbols()
-            given = [*self._inputs_given, *(None for _ in self.inputs)]
-            for node, spec, old in zip(self.placeholders, self.inputs, given):
-                if spec is not old or isinstance(spec, Same):
-                    self._type_placeholder(node, spec, symbols)
-        elif self._first_dirty is None:
+        changed = self._changed()
+        if not changed:
             return
-        self._run_for_real()
+        self._run_for_real(changed)
         symbolic = any(isinstance(spec, TensorSpec) and spec.is_dynamic for spec in self.inputs)
-        dirty = self._stale_from_start
         with self._typing_context(), _same_symbols(self.fake_mode.shape_env if symbolic else None):
-            held = self._own_placeholders() if self._writes() else {}
-            dirty = dirty or bool(held)
+            held = self._own_placeholders() if self._writes(changed) else {}
             for node in self.graph.nodes:
-                dirty = dirty or node is self._first_dirty
-                if node.op == "output":
-                    break
-                if node.op == "placeholder" or (not dirty and self.meta_key in node.meta):
-                    continue
-                node.meta = {self.meta_key: self._run(node)}
+                # What has no type on record, such as a nested graph, is made for those that read it.
+                untyped = self.meta_key not in node.meta and not contracts.writes(node)
+                if _is_call(node) and (held or node in changed or untyped):
+                    node.meta = {self.meta_key: _call(node, self.gm, self.val, self._fake)}
             for node, (shape, stride) in held.items():
                 now = self.val(node)
                 if (now.shape, now.stride()) != (shape, stride):
                     raise Inapplicable(f"the shape of {node.name} is changed in place")
 
-    def _writes(self) -> bool:
-        """Whether a call that is to be typed may write."""
-        dirty = self._stale_from_start
+    def _changed(self) -> set[Node]:
+        """Type the inputs that changed, and return them, the calls that changed, and what depends on these."""
+        changed = set(self._touched)
+        if self._stale_inputs:
+            symbols = self._symbols()
+            given = [*self._inputs_given, *(None for _ in self.inputs)]
+            for node, spec, old in zip(self.placeholders, self.inputs, given):
+                if spec is not old or isinstance(spec, Same):
+                    self._type_placeholder(node, spec, symbols)
+                    changed.add(node)
         for node in self.graph.nodes:
-            dirty = dirty or node is self._first_dirty
-            if (dirty or self.meta_key not in node.meta) and contracts.writes(node):
+            if _is_call(node) and (node not in self._given or self._is_edited(node)
+                                   or not changed.isdisjoint(node.all_input_nodes)):
+                changed.add(node)
+        return changed
+
+    def _is_edited(self, node: Node) -> bool:
+        """Whether a call is not the one that the example has."""
+        target, args, kwargs = self._given.get(node, (None, None, None))
+        return not (node.args is args and node.kwargs is kwargs and node.target is target)
+
+    def _writes(self, changed: set[Node]) -> bool:
+        """Whether one of these calls may write, or one that stands after the first of them."""
+        begun = False
+        for node in self.graph.nodes:
+            begun = begun or node in changed
+            if begun and contracts.writes(node):
                 return True
         return False
 
@@ -302,25 +311,24 @@ class Draft:
             held[node] = value.shape, value.stride()
         return held
 
-    def _run_for_real(self) -> None:
+    def _run_for_real(self, changed: set[Node]) -> None:
         """Refuse what types and does not run, such as a product of two dtypes, and an ``out=`` that is resized.
 
         It comes before symbolic sizes are typed: torch 2.13 dies of a segmentation fault where it types batch_norm of
         a vector with a symbolic size.
         """
-        changes = any(contracts.writes(node) or contracts.trains(node) for node in self.graph.nodes)
-        values = self._real_inputs(changes)
+        needed = self._needed(changed)
+        effects = any(contracts.writes(node) or contracts.trains(node) for node in self.graph.nodes)
+        values = self._real_inputs(effects)
         gm = self.gm  # its parameters, buffers and modules are those of the base
-        if changes and any(node.op in ("get_attr", "call_module") for node in self.graph.nodes):
+        if effects and any(node.op in ("get_attr", "call_module") for node in self.graph.nodes):
             gm = copy_graph_module(gm)
         state = torch.get_rng_state()
         try:
             with torch.no_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 for node in self.graph.nodes:
-                    if node.op == "output":
-                        break
-                    if node.op == "placeholder":
+                    if not _is_call(node) or not effects and node not in needed:
                         continue
                     out = node.kwargs.get("out")
                     buffer = values[out] if isinstance(out, Node) else None
@@ -330,6 +338,14 @@ class Draft:
                         raise Inapplicable(f"{node.name} resizes its out=")
         finally:
             torch.set_rng_state(state)
+
+    def _needed(self, changed: set[Node]) -> set[Node]:
+        """Return these nodes and all that they are made from."""
+        needed = set(changed)
+        for node in reversed(self.graph.nodes):
+            if node in needed:
+                needed.update(node.all_input_nodes)
+        return needed
 
     def _real_inputs(self, own: bool) -> dict[Node, Any]:
         """Return the input values by placeholder; ``own`` says that they will be written to."""
@@ -355,9 +371,6 @@ class Draft:
                 yield
         finally:
             _FAKE_LOG.disabled = quiet
-
-    def _run(self, node: Node) -> Any:
-        return _call(node, self.gm, self.val, self._fake)
 
     def _fake(self, tensor: torch.Tensor) -> torch.Tensor:
         with self.fake_mode:
@@ -465,6 +478,10 @@ def _call(node: Node, gm: torch.fx.GraphModule, load: Callable[[Node], Any],
     module = _attribute(gm, node.target)
     state = {name: own(value) for name, value in [*module.named_parameters(), *module.named_buffers()]}
     return torch.func.functional_call(module, state, args, kwargs)
+
+
+def _is_call(node: Node) -> bool:
+    return node.op not in ("placeholder", "output")
 
 
 def _attribute(gm: torch.fx.GraphModule, path: str) -> Any:

@@ -144,12 +144,11 @@ def out_buffer(d: Draft) -> Iterator[Edit]:
     if d.functional or d.contract.writes != "anywhere":
         return
     taken: dict[Any, bool] = {}
-    with_out = _names_with_out()
     for node in d.calls():
         value = d.tensor(node)
         if node.op != "call_function" or not _is_static(value) or "out" in node.kwargs or _asks_gradients(d, node):
             continue
-        if base_name(node.target) not in with_out or not _takes_out(d, node, taken):
+        if not _may_have_out(base_name(node.target)) or not _takes_out(d, node, taken):
             continue
         for read in (False, True):
             def apply(draft: Draft, name=node.name, read=read):
@@ -228,10 +227,10 @@ def single_site(d: Draft) -> Iterator[Edit]:
                            _assign(draft, draft.node(name), p, v), rank_of(value))
 
 
-@functools.cache
-def _names_with_out() -> frozenset[str]:
-    return frozenset(name for name in (schema.name.partition("::")[2] for schema in torch._C._jit_get_all_schemas()
-                                       if schema.name.startswith("aten::") and schema.overload_name.endswith("out")))
+@functools.lru_cache(maxsize=1024)
+def _may_have_out(name: str) -> bool:
+    schemas = torch._C._jit_get_schemas_for_operator(f"aten::{name}")
+    return any(schema.overload_name.endswith("out") for schema in schemas)
 
 
 def _is_static(value: torch.Tensor | None) -> bool:
