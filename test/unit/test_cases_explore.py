@@ -179,6 +179,30 @@ class FreshTests(InScratch):
 
         self.assertEqual(asked, ["dynamo"])
 
+    def test_near_is_captured_as_the_class_says(self):
+        """near() without a capture gives graphs of the class's own; with one, or outside a class, of that or export."""
+        seen = {}
+
+        class PreGrad(fxpect.PreGradPassTestCase):
+            @explore(near(doubled, T(2)), max_examples=3)
+            def test(self, example):
+                seen.setdefault("open", example.capture)
+
+        class Named(fxpect.PreGradPassTestCase):
+            @explore(near(doubled, T(2), capture="aten"), max_examples=3)
+            def test(self, example):
+                seen.setdefault("named", example.capture)
+
+        class Plain(fxpect.TestCase):
+            @explore(near(doubled, T(2)), max_examples=3)
+            def test(self, example):
+                seen.setdefault("plain", example.capture)
+
+        for case in (PreGrad, Named, Plain):
+            outcome(case)
+
+        self.assertEqual(seen, {"open": "dynamo", "named": "aten", "plain": "export"})
+
     def test_same_examples_in_any_order(self):
         """The same test sees the same examples again, after other tests, and whatever modules are loaded."""
         drawn = []

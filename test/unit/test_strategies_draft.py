@@ -104,6 +104,23 @@ class ChangingTests(unittest.TestCase):
         self.assertEqual(lines(edited), ['cat: "f32[4, 3]" = torch.cat([x, y], dim=0)',
                                          'relu: "f32[4, 3]" = torch.relu(cat)', "return (relu,)"])
 
+    def test_only_what_reads_a_change_is_typed_again(self):
+        """Values that the change does not reach keep their types as they are; where one is written to, none does."""
+        example = base("def forward(self, x, y):\n    neg = torch.neg(x)\n    tanh = torch.tanh(y)\n"
+                       "    relu = torch.relu(neg)\n    return (tanh, relu)\n")
+
+        def kept(edited: Example) -> list[str]:
+            values = {node.name: node.meta.get("example_value") for node in example.graph_module.graph.nodes}
+            return [node.name for node in edited.graph_module.graph.nodes
+                    if node.name in ("neg", "tanh", "relu") and node.meta["example_value"] is values.get(node.name)]
+
+        def write(draft: Draft) -> None:
+            draft.insert(draft.node("tanh"), "call_method", "add_", (draft.node("tanh"), 1))
+
+        self.assertEqual(kept(changed(example, lambda d: d.set_args(d.node("neg"), (d.node("y"),)))), ["tanh"])
+        self.assertEqual(kept(changed(example, lambda d: d.add_output(d.node("neg")))), ["neg", "tanh", "relu"])
+        self.assertEqual(kept(changed(example, write)), [])
+
     def test_a_changed_input_types_everything_again(self):
         """A new spec gives its placeholder, and what is computed, another type."""
         def double(draft: Draft) -> None:
