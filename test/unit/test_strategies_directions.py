@@ -345,6 +345,15 @@ class ContractTests(unittest.TestCase):
                 with self.subTest(example.edits):
                     self.assertEqual(spelled(example.graph_module), spelled(again))
 
+    def test_writes_are_those_of_the_stage(self):
+        """Items are assigned to where the stage has such calls, overloads write where it speaks ATen."""
+        def writers(name: str, outside: bool = False) -> set[str]:
+            return {edit.what.partition(" ")[0] for edit in edits(graph(name), ("writes",), outside=outside)["writes"]}
+
+        self.assertEqual((writers("cat"), writers("tower"), writers("aten")), ({"add_", "setitem"}, {"add_"}, set()))
+        found = next(e for e in edits(graph("aten"), ("writes",), outside=True)["writes"] if "before permute" in e.what)
+        self.assertIn("torch.ops.aten.add_.Tensor(", body(step(graph("aten"), found, outside=True)))
+
     def test_other_spellings_are_outside(self):
         """A keyword for what the dispatcher hands over by position becomes positional; outside it stays, marked."""
         def by_keyword(draft: Draft) -> None:

@@ -103,7 +103,8 @@ def _writers(d: Draft, value: torch.Tensor) -> Iterator[tuple[str, str, Any, tup
         yield "logical_not_", "call_method", "logical_not_", ()
         return
     yield "add_", "call_method", "add_", (1,)
-    yield "setitem", "call_function", operator.setitem, (0, 1)
+    if d.contract.setitem:
+        yield "setitem", "call_function", operator.setitem, (0, 1)
 
 
 def _takes_its_result(d: Draft, node: Node) -> bool:
