@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import logging
 import unittest
 from pathlib import Path
 
@@ -22,6 +23,8 @@ def failure_of(path, name, *faults):
     with contextlib.ExitStack() as stack:
         for fault in faults:
             stack.enter_context(fault)
+        logging.disable(logging.CRITICAL)
+        stack.callback(logging.disable, logging.NOTSET)
         getattr(module, owner)(method).run(result)
     if not result.testsRun or result.skipped:
         raise AssertionError(f"expected {name} to run; it was skipped: {result.skipped}")

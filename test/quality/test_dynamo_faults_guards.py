@@ -86,5 +86,60 @@ class ErrorMessagesFaultTests(unittest.TestCase):
         self.assertIn("Lists differ", message)
 
 
+class UnspecFaultTests(unittest.TestCase):
+    """test_unspec.py"""
+
+    def test_every_int_is_a_constant(self):
+        """Without automatic dynamic shapes each number makes a graph of its own, and too many are counted."""
+        fault = torch._dynamo.config.patch(automatic_dynamic_shapes=False)
+
+        message = failure_of("dynamo/test_unspec.py", "UnspecTests.test_no_recompilations", fault)
+
+        self.assertIn("not less than or equal to 3", message)
+
+    def test_stale_float(self):
+        """A float guard that accepts everything runs the first float's graph for the next one."""
+        def never(builder, guard, *args, **kwargs):
+            return None
+
+        fault = mock.patch.object(torch._dynamo.guards.GuardBuilder, "EQUALS_MATCH", never)
+
+        message = failure_of("dynamo/test_unspec.py", "UnspecTests.test_float_extremes", fault)
+
+        self.assertIn("Lists differ", message)
+
+
+class GuardSerializationFaultTests(unittest.TestCase):
+    """test_guard_serialization.py"""
+
+    def test_lost_guard(self):
+        """Loaded guards that lost one accept what the live ones refuse; both verdicts are shown."""
+        from torch._dynamo import package
+
+        load = package.load_guards_state
+
+        def forgetful(state):
+            loaded = load(state)
+            guards = loaded.output_graph.guards
+            guards.inner = {guard for guard in guards.inner if guard.create_fn_name() != "TENSOR_MATCH"}
+            return loaded
+
+        fault = mock.patch.object(package, "load_guards_state", forgetful)
+
+        message = failure_of("dynamo/test_guard_serialization.py", "TestGuardSerialization.test_tensor_match", fault)
+
+        self.assertRegex(message, r"Verdict\(accepted=True.*!= Verdict\(accepted=False")
+
+    def test_guard_that_is_no_longer_refused(self):
+        """A kind of guard that torch saves though it cannot is found."""
+        manager = torch._dynamo.guards.CheckFunctionManager
+        fault = mock.patch.object(manager, "UNSUPPORTED_SERIALIZATION_GUARD_TYPES", ())
+
+        message = failure_of("dynamo/test_guard_serialization.py", "UnsavableGuardTests.test_package_error", fault)
+
+        self.assertIn("KeyError: 'sum'", message)
+        self.assertIn("drawn: 'builtin'", message)
+
+
 if __name__ == "__main__":
     unittest.main()
