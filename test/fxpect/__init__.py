@@ -20,6 +20,7 @@ _PUBLIC = {
     "check": "campaign.check", "Finding": "campaign.finding",
     "TestCase": "cases.base", "ExportTestCase": "cases.export", "PassTestCase": "cases.passes",
     "PreGradPassTestCase": "cases.passes", "JointGraphPassTestCase": "cases.passes",
+    "CompileTestCase": "cases.compile",
     "PostGradPassTestCase": "cases.passes", "BackendTestCase": "cases.backend", "Checks": "cases.checks",
     "assert_rewrites": "cases.functions", "assert_unchanged": "cases.functions",
     "assert_preserves": "cases.functions", "explore": "cases.explore", "run_tests": "cases.running",
