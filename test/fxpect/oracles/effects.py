@@ -96,6 +96,13 @@ def _named(seen: Observation) -> list[tuple[Key, torch.Tensor]]:
     ]
 
 
+def _shares(seen: Observation) -> bool:
+    """Whether any two of the inputs, outputs and attributes of a run lie in one storage."""
+    tensors = (*seen.args, *seen.leaves, *seen.state.values())
+    keys = [storage_key(value) for value in tensors if isinstance(value, torch.Tensor)]
+    return len(set(keys)) < len(keys)
+
+
 def aliases(seen: Observation) -> dict[tuple[Key, Key], tuple[torch.Tensor, torch.Tensor]]:
     """Return the pairs of inputs, outputs and attributes of a run that overlap, outputs last in each pair."""
     groups: dict[int, list[tuple[Key, torch.Tensor]]] = {}
@@ -112,9 +119,9 @@ def aliases(seen: Observation) -> dict[tuple[Key, Key], tuple[torch.Tensor, torc
 
 
 def _aliasing(evidence: Evidence, before: Observation, after: Observation) -> Iterator[CheckFailure]:
-    old, new = aliases(before), aliases(after)
-    if not old and not new:
+    if not _shares(before) and not _shares(after):
         return
+    old, new = aliases(before), aliases(after)
     for pair in sorted(old.keys() ^ new.keys(), key=repr):
         known = all(key in seen.values() for key in pair for seen in (before, after))
         if known:
