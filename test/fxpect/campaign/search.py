@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import logging
 import random
@@ -302,6 +303,7 @@ def text_or_dump(gm: torch.fx.GraphModule) -> str:
         return f"# {error}\n{gm.graph}"
 
 
+@functools.lru_cache(maxsize=64)  # asked of a base for each of its steps, and several times of a new example
 def fingerprint(example: Example) -> str:
     """Return a cheap text that tells two examples apart: the graph as it stands, and the inputs."""
     inputs = ", ".join(f"tensor{tuple(v.shape)}" if isinstance(v, torch.Tensor) else repr(v) for v in example.inputs)
