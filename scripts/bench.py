@@ -2,40 +2,47 @@
 """Measure the limits that the project keeps: each as a ratio of CPU times taken in one run.
 
 Both sides of a ratio are run in turn, several times, and the median of three ratios counts, so that a busy
-machine disturbs both alike. Ends with 1 where a bound is not kept. Needs an environment with fxpect in it.
+machine disturbs both alike (the least time of a side's turns is its time). Ends with 1 where a bound is not
+kept. Needs an environment with fxpect in it.
 
     scripts/bench.py                    everything
     scripts/bench.py --only import      the benches whose name holds "import"
+    scripts/bench.py --write            everything, and the table into the README
 
-A new one is a function with @bench("name") that yields a Pair for each row.
+A new one is a function with @bench("name") that yields a Pair for each row, or a Row for what is counted.
 """
 
 import argparse
+import functools
 import gc
 import json
 import os
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+import _bench_work as work
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+README = Path(__file__).resolve().parents[1] / "README.md"
+MARKS = ("<!-- bench -->", "<!-- end of bench -->")
 ROUNDS = 3
-# One side of a ratio is repeated until it takes this long.
-MIN_SECONDS = 0.2
+# In a round each side takes turns for about so long, one of which takes at least so long.
+MIN_SECONDS, MAX_TURNS, LEAST_SECONDS = 2.0, 10, 0.02
 
 
 @dataclass
 class Pair:
     """One row: the work, the work it is compared with (None: its seconds count), and the limit.
 
-    ``scale`` divides the ratio, for work that is as much as ``scale`` times the other.
+    ``scale`` divides the ratio, for work that is as much as ``scale`` times the other. With ``least`` the
+    value is how many times as fast the work is, and must be at least that.
     """
 
     label: str
@@ -44,6 +51,7 @@ class Pair:
     bound: float | None = None
     goal: float | None = None
     scale: float = 1.0
+    least: float | None = None
 
 
 @dataclass
@@ -61,10 +69,13 @@ class Row:
     bound: float | None = None
     goal: float | None = None
     error: str = ""
+    least: float | None = None
 
     @property
     def kept(self) -> bool:
-        return not self.error and (self.bound is None or self.value <= self.bound)
+        if self.error:
+            return False
+        return (self.bound is None or self.value <= self.bound) and (self.least is None or self.value >= self.least)
 
 
 BENCHES: dict[str, Callable[[], Iterator[Pair]]] = {}
@@ -85,8 +96,8 @@ def bench(name: str):
 def importing() -> Iterator[Pair]:
     """Importing the library, over importing torch."""
     names = "import torch, fxpect; [getattr(fxpect, name) for name in fxpect.__all__]"
-    yield Pair("import fxpect", child("import torch, fxpect"), child("import torch"), bound=1.10)
-    yield Pair("every public name", child(names), child("import torch"))
+    yield Pair("import fxpect", work.child("import torch, fxpect"), work.child("import torch"), bound=1.10)
+    yield Pair("every public name", work.child(names), work.child("import torch"))
 
 
 @bench("first property")
@@ -98,7 +109,7 @@ def first_property() -> Iterator[Pair]:
             "@given(fxpect.near(Model(), fxpect.T(2, 8)))\n"
             "def check(example):\n    assert not fxpect.judge(lambda gm: None, example).failures\ncheck()\n")
     base = f"import torch\n{model}torch.export.export(Model(), (torch.randn(2, 8),), strict=True)\n"
-    yield Pair("over import torch and export", child(ours), child(base), bound=1.10)
+    yield Pair("over import torch and export", work.child(ours), work.child(base), bound=1.10)
 
 
 @bench("graph_text")
@@ -106,7 +117,7 @@ def graph_texts() -> Iterator[Pair]:
     """Printing a graph with its types, over torch's ``str(graph)``; and ten times the nodes, over one."""
     import fxpect
 
-    graphs = {nodes: chain(nodes) for nodes in (100, 1000, 10000)}
+    graphs = {nodes: work.chain(nodes) for nodes in (100, 1000, 10000)}
     for nodes, module in graphs.items():
         yield Pair(f"{nodes:,} nodes over str(graph)", lambda module=module: fxpect.graph_text(module),
                    lambda module=module: str(module.graph), bound=1.0, goal=0.6)
@@ -119,83 +130,87 @@ def stored_cases() -> Iterator[Pair]:
     """Reading every stored file and comparing every case with its equal, in seconds; without torch."""
     with tempfile.TemporaryDirectory() as folder:
         for files in (20, 100):
-            write_store(Path(folder, str(files)), files, cases=100)
-        yield Pair("10,000 cases (seconds)", lambda: compare_store(Path(folder, "100")), None, bound=1.0)
-        yield Pair("10,000 cases over 5 times 2,000", lambda: compare_store(Path(folder, "100")),
-                   lambda: compare_store(Path(folder, "20")), bound=1.3, scale=5)
+            work.write_store(Path(folder, str(files)), files, cases=100)
+        yield Pair("10,000 cases (seconds)", lambda: work.compare_store(Path(folder, "100")), None, bound=1.0)
+        yield Pair("10,000 cases over 5 times 2,000", lambda: work.compare_store(Path(folder, "100")),
+                   lambda: work.compare_store(Path(folder, "20")), bound=1.3, scale=5)
 
 
-# ---- what they share ------------------------------------------------------------------------------------
+@bench("property")
+def properties() -> Iterator[Pair]:
+    """A property over K inputs of each model, over a bare loop that exports, rewrites, runs and compares."""
+    models = [work.ten_operators(seed) for seed in range(12)]
+    ours = {count: work.explored(models, count) for count in (1, 8, 32)}
+    for (count, run), bound in zip(ours.items(), (1.15, 1.08, 1.05)):
+        yield Pair(f"{count} input{'s' * (count > 1)} over the bare loop", run,
+                   functools.partial(work.bare_property, models, count), bound=bound)
+    yield Pair("checks/s of 32 inputs over those of 1", ours[32], ours[1], least=20, scale=32)
 
 
-def child(program: str) -> Callable[[], object]:
-    """Return a call that runs a program text in a new Python."""
-    def run() -> None:
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(done.stderr.strip().splitlines()[-1])
-    return run
+@bench("near misses")
+def near_misses() -> Iterator[Pair]:
+    """A search around one model, over loops over the examples that it judged, and isolated over in process.
+
+    The search captures its starts, makes the steps, leaves out what does not type, and makes findings small. It
+    runs only the graphs that the pass changed; the bare loop runs all.
+    """
+    from fxpect.campaign.isolation import isolated_search
+    from fxpect.campaign.search import Watcher, search
+    from fxpect.campaign.starts import Start
+    from fxpect.passes.catalogue import find
+    from fxpect.passes.firing import pass_of
+
+    class Recorder(Watcher):
+        def may_judge(self, print_, example):
+            recorded.append((example, example.realize()))
+            return True
+
+    entry = find("pre_grad.sink_cat_after_pointwise")
+    pass_, start = pass_of(entry), [Start(entry.models[0].model, entry.models[0].inputs, "dynamo")]
+    recorded: list = []
+    search(pass_, start, examples=400, watcher=Recorder())
+    ours = functools.partial(search, pass_, start, examples=400)
+    yield Pair("over the bare loop", ours, lambda: work.bare_near(entry.make(), recorded), bound=1.6, goal=1.25)
+    yield Pair("examples/s over those of a capture for each", ours,
+               functools.partial(work.captured_anew, pass_, start[0]), least=10, scale=len(recorded))
+    yield Pair("isolated over in process", functools.partial(isolated_search, pass_, start, examples=1000),
+               functools.partial(search, pass_, start, examples=1000), bound=1.05)
 
 
-def chain(nodes: int):
-    """Return a GraphModule of ``nodes`` typed nodes, each of which uses the one before and an earlier one."""
-    import torch
-    from torch._subclasses.fake_tensor import FakeTensorMode
+@bench("oracles")
+def oracles() -> Iterator[Pair]:
+    """All oracles over numerics alone, both with the run of the pass that they judge."""
+    import fxpect
+    from fxpect import T
+    from fxpect.capture import capture
 
-    functions = (torch.add, torch.mul, torch.sub)
-    graph = torch.fx.Graph()
-    last = [graph.placeholder("x")]
-    for number in range(nodes - 2):
-        last.append(graph.call_function(functions[number % 3], (last[-1], last[-min(len(last), 7)])))
-    with FakeTensorMode():
-        for node in last:  # a tensor of its own for each node, as a capture gives it
-            node.meta["val"] = torch.empty(2, 8)
-    graph.output((last[-1],))
-    return torch.fx.GraphModule(torch.nn.Module(), graph)
+    for label, grads in (("without gradients", False), ("with gradients", True)):
+        inputs = [T(4, 8, requires_grad=grads)] * 2
+        examples = [capture(work.ten_operators(seed), inputs, capture="export-nonstrict") for seed in range(12)]
 
-
-def case_texts(number: int) -> tuple[str, str]:
-    """Return a graph before and after with a body of twelve lines, different for each number."""
-    lines = [f'    add_{line}: "f32[{number}, {line + 1}]" = torch.add(x, y, alpha={line})'
-             for line in range(10)]
-    before = "\n".join(['def forward(self, x: "f32[2, 8]", y: "f32[2, 8]"):', *lines, "    return (add_9,)"])
-    return before, before.replace("torch.add", "torch.sub")
+        def judged(examples=examples, **options):
+            for example in examples:
+                result = fxpect.judge(work.drop_double_relu, example, **options)
+                assert result.holds and result.changed
+        yield Pair(label, judged, functools.partial(judged, oracles=("numerics",)), bound=1.2, goal=1.1)
 
 
-def write_store(root: Path, files: int, cases: int) -> None:
-    """Write a fixtures folder of ``files`` files with ``cases`` cases each."""
-    from fxpect.fixtures.case import Case
-    from fxpect.fixtures.format import Document, format_document
+@bench("fired")
+def fired() -> Iterator[Row]:
+    """The part of the innocent models of the catalogue on which their pass rewrites something."""
+    from fxpect.errors import NoRewrite
+    from fxpect.passes.catalogue import catalogue
+    from fxpect.passes.firing import fire
 
-    for file in range(files):
-        made = []
-        for number in range(cases):
-            before, after = case_texts(file * cases + number)
-            made.append(Case.make(before, inputs="x=f32[2, 8], y=f32[2, 8]", options="capture=dynamo",
-                                  after=after))
-        document = Document(f"dynamo/test_{file}.py StoredTests.test_x", why="measures reading",
-                            cases=tuple(sorted(made, key=lambda case: case.key)))
-        path = root / "dynamo" / f"test_{file}" / "StoredTests.test_x.fx"
-        path.parent.mkdir(parents=True)
-        path.write_text(format_document(document), encoding="utf-8")
-
-
-def compare_store(root: Path) -> None:
-    """Read everything below ``root`` and compare each case with a result that is equal."""
-    from fxpect.fixtures.case import Case
-    from fxpect.fixtures.store import Store
-
-    compared = 0
-    for path, document in Store(root).documents():
-        if isinstance(document, Exception):
-            raise document
-        for stored in document.cases:
-            case = Case.make(stored.before, inputs=stored.inputs, options=stored.options, after=stored.after)
-            if case.key != stored.key or case.after != stored.expected("2.13.0"):
-                raise AssertionError(f"{path}: {stored.key} does not compare equal")
-            compared += 1
-    if not compared:
-        raise AssertionError(f"nothing below {root}")
+    done = []
+    for entry in catalogue():
+        for model in entry.models:
+            try:
+                fire(entry, model)
+                done.append(True)
+            except NoRewrite:
+                done.append(False)
+    yield Row("", f"{sum(done)} of {len(done)} models", value=sum(done) / len(done), least=0.9)
 
 
 # ---- the frame ------------------------------------------------------------------------------------------
@@ -209,28 +224,34 @@ def cpu_seconds() -> float:
 
 def timed(work: Callable[[], object], times: int) -> float:
     """Return the CPU seconds of one of ``times`` repetitions."""
-    gc.collect()
     began = cpu_seconds()
     for _ in range(times):
         work()
     return (cpu_seconds() - began) / times
 
 
-def repetitions(work: Callable[[], object]) -> int:
-    """Return how often ``work`` must be repeated to last long enough; warms it up."""
-    work()
-    return max(1, int(MIN_SECONDS / max(timed(work, 1), 1e-6)))
-
-
 def measure(name: str, pair: Pair) -> Row:
-    """Measure one pair, its sides in turn, and return the row of the median ratio."""
+    """Measure one pair and return the row of the median ratio.
+
+    In each round the sides are run in turn, several times where they are short, and the least time of each counts:
+    what disturbs a busy machine only ever adds.
+    """
     sides = [pair.ours] if pair.base is None else [pair.ours, pair.base]
-    times = [repetitions(side) for side in sides]
-    samples = [[timed(side, often) for side, often in zip(sides, times)] for _ in range(ROUNDS)]
+    for side in sides:
+        side()
+    spent = [timed(side, 1) for side in sides]
+    times = [max(1, int(LEAST_SECONDS / max(seconds, 1e-6))) for seconds in spent]
+    turns = min(MAX_TURNS, max(1, int(MIN_SECONDS / max(*spent, LEAST_SECONDS))))
+    samples = []
+    for _ in range(ROUNDS):
+        gc.collect()
+        taken = [[timed(side, often) for side, often in zip(sides, times)] for _ in range(turns)]
+        samples.append([min(column) for column in zip(*taken)])
     values = [sample[0] / (sample[1] * pair.scale if pair.base else 1.0) for sample in samples]
+    value = statistics.median(values)
     medians = [statistics.median(column) for column in zip(*samples)]
-    return Row(name, pair.label, medians[0], medians[1] if pair.base else None, statistics.median(values),
-               pair.bound, pair.goal)
+    return Row(name, pair.label, medians[0], medians[1] if pair.base else None,
+               value if pair.least is None else 1 / value, pair.bound, pair.goal, least=pair.least)
 
 
 def run_bench(name: str) -> Iterator[Row]:
@@ -239,7 +260,7 @@ def run_bench(name: str) -> Iterator[Row]:
     try:
         for pair in BENCHES[name]():
             label = pair.label
-            yield measure(name, pair)
+            yield replace(pair, bench=name) if isinstance(pair, Row) else measure(name, pair)
     except Exception as error:
         yield Row(name, label, error=f"{type(error).__name__}: {error}")
 
@@ -249,9 +270,11 @@ def table(rows: list[Row]) -> str:
     heads = ("what", "ours (s)", "base (s)", "value", "bound", "goal", "kept")
     lines = [heads, ["---"] * len(heads)]
     for row in rows:
-        numbers = [(row.ours, 4), (row.base, 4), (row.value, 2), (row.bound, 2), (row.goal, 2)]
+        numbers = [(row.ours, 4), (row.base, 4), (row.value, 2), (row.bound or row.least, 2), (row.goal, 2)]
         cells = ["" if number is None else f"{number:.{digits}f}" for number, digits in numbers]
-        kept = row.error or ("" if row.bound is None else "yes" if row.kept else "NO")
+        if row.least is not None:
+            cells[3] = f">= {cells[3]}"
+        kept = row.error or ("" if row.bound is row.least is None else "yes" if row.kept else "NO")
         lines.append([f"{row.bench}: {row.label}", *cells, kept])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
@@ -262,11 +285,14 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], metavar="NAME",
                         help="benches whose name holds NAME; may be repeated")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON too")
+    parser.add_argument("--write", action="store_true", help="put the table into the README")
     parser.add_argument("--list", action="store_true", help="print the names and what they measure")
     arguments = parser.parse_args()
     chosen = [name for name in BENCHES if not arguments.only or any(part in name for part in arguments.only)]
     if not chosen:
         parser.error(f"--only {arguments.only}: expected part of {', '.join(BENCHES)}")
+    if arguments.write and (arguments.only or not all(mark in README.read_text(encoding="utf-8") for mark in MARKS)):
+        parser.error(f"--write puts the whole table between {' and '.join(MARKS)}: no --only, and both in {README}")
     if arguments.list:
         print("\n".join(f"{name}: {BENCHES[name].__doc__}" for name in chosen))
         return 0
@@ -276,6 +302,10 @@ def main() -> int:
             rows.append(row)
             print(f"{name}: {row.label}: {row.error or round(row.value, 2)}", file=sys.stderr, flush=True)
     print(table(rows))
+    if arguments.write:
+        before, _, rest = README.read_text(encoding="utf-8").partition(MARKS[0])
+        after = rest.partition(MARKS[1])[2]
+        README.write_text(f"{before}{MARKS[0]}\n{table(rows)}\n{MARKS[1]}{after}", encoding="utf-8")
     if arguments.json:
         text = json.dumps([asdict(row) for row in rows], indent=1)
         arguments.json.write_text(text + "\n", encoding="utf-8")

@@ -353,11 +353,45 @@ class BenchTests(unittest.TestCase):
         self.assertEqual(code, 1)
         self.assertRegex(text, r"\| strict: row \| [\d.]+ \| [\d.]+ \| [\d.]+ \| 0\.50 \|  \| NO \|")
 
+    def test_times_as_fast_and_counts(self):
+        """A row may ask to be so many times as fast as another, or be counted; each has a least value."""
+        @self.script.bench("times")
+        def times():
+            yield self.script.Pair("fast", self.spin(1), self.spin(8), least=2)
+            yield self.script.Pair("slow", self.spin(8), self.spin(1), least=2)
+            yield self.script.Row("", "3 of 4", value=0.75, least=0.9)
+
+        fast, slow, counted = self.script.run_bench("times")
+
+        self.assertEqual([row.kept for row in (fast, slow, counted)], [True, False, False], (fast, slow, counted))
+        self.assertEqual(self.script.table([counted]).splitlines()[-1],
+                         "| times: 3 of 4 |  |  | 0.75 | >= 0.90 |  | NO |")
+
+    def test_the_table_in_the_readme(self):
+        """--write puts the table between the marks and leaves the rest; it refuses a part, and a file without marks."""
+        readme = self.script.README = Path(self.enterContext(tempfile.TemporaryDirectory()), "README.md")
+        readme.write_text(f"above\n{self.script.MARKS[0]}\nold\n{self.script.MARKS[1]}\nbelow\n")
+
+        @self.script.bench("one")
+        def one():
+            yield self.script.Pair("row", self.spin(1), self.spin(1))
+
+        code, text = self.run_script("--write")
+
+        self.assertEqual(code, 0)
+        self.assertEqual(readme.read_text(), f"above\n{self.script.MARKS[0]}\n{text}{self.script.MARKS[1]}\nbelow\n")
+        with self.assertRaises(SystemExit):
+            self.run_script("--write", "--only", "one")
+        readme.write_text("nothing")
+        with self.assertRaises(SystemExit):
+            self.run_script("--write")
+        self.assertEqual(readme.read_text(), "nothing")
+
     def test_a_broken_bench_is_a_row(self):
         """What cannot be measured says why in its row, the others are measured, and the code is 1."""
         @self.script.bench("broken")
         def broken():
-            yield self.script.Pair("row", self.script.child("import no_such_module"), self.spin(1))
+            yield self.script.Pair("row", self.script.work.child("import no_such_module"), self.spin(1))
 
         @self.script.bench("fine")
         def fine():
