@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import logging
+import sys
 import unittest
 from pathlib import Path
 
@@ -17,7 +18,18 @@ def failure_of(path, name, *faults):
     """
     specification = importlib.util.spec_from_file_location(Path(path).stem, TEST / path)
     module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
+    before = sys.modules.get(module.__name__)
+    sys.modules[module.__name__] = module  # what is pickled by name is looked for there
+    try:
+        specification.loader.exec_module(module)
+        return _failure(module, name, faults)
+    finally:
+        del sys.modules[module.__name__]
+        if before is not None:
+            sys.modules[module.__name__] = before
+
+
+def _failure(module, name, faults):
     owner, method = name.split(".")
     result = unittest.TestResult()
     with contextlib.ExitStack() as stack:

@@ -141,5 +141,32 @@ class GuardSerializationFaultTests(unittest.TestCase):
         self.assertIn("drawn: 'builtin'", message)
 
 
+class PackageFaultTests(unittest.TestCase):
+    """test_package.py"""
+
+    def test_source_that_is_not_checked(self):
+        """A package that is loaded for other source is found."""
+        from torch._dynamo import package
+
+        fault = mock.patch.object(package, "_hash_source", lambda source: "same")
+
+        message = failure_of("dynamo/test_package.py", "StoreTests.test_file_change", fault)
+
+        self.assertIn("RuntimeError not raised", message)
+
+    def test_everything_is_accepted(self):
+        """Loaded code that runs for every input is found."""
+        from torch._dynamo import package
+
+        def careless(guards_state, target_code, scope):
+            return torch._dynamo.guards.GuardManagerWrapper(torch._C._dynamo.guards.RootGuardManager())
+
+        fault = mock.patch.object(package, "load_guard_manager", careless)
+
+        message = failure_of("dynamo/test_package.py", "TestPackage.test_recompilations", fault)
+
+        self.assertRegex(message, "RuntimeError not raised|is not true")
+
+
 if __name__ == "__main__":
     unittest.main()
