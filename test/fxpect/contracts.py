@@ -73,7 +73,8 @@ class Contract:
             yield "modules", next((f"{node.name} calls a module" for node in gm.graph.nodes
                                    if node.op == "call_module"), "")
         if self.inference:
-            yield "inference", next((f"{node.name} is in training mode" for node in gm.graph.nodes if trains(node)), "")
+            yield "inference", next((f"{node.name} is in training mode" for node in gm.graph.nodes
+                                     if trains(node) or _calls_training(node)), "")
         if not self.aliases:
             yield "aliases", next(("two inputs are one tensor" for value in inputs if isinstance(value, Same)), "")
         if self.joint:
@@ -153,6 +154,11 @@ def trains(node: Node) -> bool:
         module = attribute_of(node.graph.owning_module, node.target)
         return getattr(module, "training", False) and module_has_effect(node)
     return is_training(node)
+
+
+def _calls_training(node: Node) -> bool:
+    """Whether a call is of a module in training mode, also where that makes no difference."""
+    return node.op == "call_module" and getattr(attribute_of(node.graph.owning_module, node.target), "training", False)
 
 
 def is_copy(node: Node) -> bool:

@@ -42,6 +42,13 @@ class KeyTests(unittest.TestCase):
         self.explained(key("numerics:dtype", "one input, integer"), key("numerics:dtype", "one input, half"))
         self.apart(key("numerics:dtype", "one input, integer"), key("numerics:values", "one input, half"))
 
+    def test_onlookers_do_not_tell_causes_apart(self):
+        """Where a wrong number needs another output to be seen, the other step is the cause, not the onlooker."""
+        first, second = (key("numerics:values", "sub.alpha changed", f"extra user of {op}") for op in ("exp", "sum"))
+        self.explained(first, second)
+        self.apart(first, key("numerics:values", "sum.dim changed", "extra user of exp"))
+        self.apart(first, key("numerics:nan", "sub.alpha changed", "extra user of sum"))
+
     def test_what_is_told_by_the_place_alone(self):
         """A crash at one place is one cause, whatever leads there; a wrong number is not."""
         self.explained(key("crash:pass:KeyError:rewrite", "a"), key("crash:pass:KeyError:rewrite", "b"))

@@ -43,6 +43,15 @@ class StartTests(unittest.TestCase):
         self.assertIsNone(squared(example.portable()))
         self.assertIsNone(requiring_grad(example.portable()))
 
+    def test_listed_values_keep_their_shape(self):
+        """Indices that are listed stay, and the sizes of the others are made equal around them."""
+        def rows(x, index):
+            return x[index] + 1
+
+        example = capture(rows, (T(3, 5), T(2, dtype="i64", values=(0, 2))), capture="dynamo").portable()
+
+        self.assertEqual([repr(spec) for spec in squared(example).inputs], ["f32[4, 4]", repr(example.inputs[1])])
+
     def test_sizes_that_must_differ(self):
         """A model that does not take equal sizes starts as it is."""
         def rows(x):

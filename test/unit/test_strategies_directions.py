@@ -288,6 +288,31 @@ class ValuesTests(unittest.TestCase):
         self.assertIn("sum.keepdim: True -> False", offered("values", "recorded"))
 
 
+class CopiesTests(unittest.TestCase):
+
+    def test_a_second_pattern_with_its_own_parameters(self):
+        """Frozen parameters and called modules get a twin with other values; the base keeps its own."""
+        torch.manual_seed(0)
+        for stage, options in (("aten", {"frozen": True}), ("symbolic", {})):
+            with self.subTest(stage):
+                example = capture(nn.Linear(4, 3).eval() if stage == "aten" else nn.Sequential(nn.Linear(4, 3)).eval(),
+                                  (T(2, 4),), capture=stage, **options).portable()
+                before = example.text
+                edit = next(e for e in edits(example, ("copies",))["copies"] if e.what.endswith("its own parameters"))
+                twice = step(example, edit)
+                first, second = twice.build()(*twice.realize())[:2]
+
+                self.assertEqual(example.text, before)
+                self.assertEqual(first.shape, second.shape)
+                torch.testing.assert_close(second, first / 2)
+
+    def test_without_parameters(self):
+        """A graph that owns nothing has no such copy."""
+        example = capture(lambda x: x.relu() + 1, (T(2, 4),), capture="aten").portable()
+
+        self.assertFalse([e for e in edits(example, ("copies",))["copies"] if "parameters" in e.what])
+
+
 class ContractTests(unittest.TestCase):
 
     def test_functional_graphs_stay_functional(self):

@@ -35,8 +35,9 @@ class Key:
     def explains(self, other: Key) -> bool:
         """Whether a failure with the other key is one more of this.
 
-        It is where both fail alike after the same kinds of steps, taken in another way, and where a failure of
-        the same family had these steps among its own.
+        It is where both fail alike after the same kinds of steps, taken in another way; where both needed more
+        steps than one to fail alike, and share one that is no mere onlooker; and where a failure of the same family
+        had these steps among its own.
         """
         if self.label == other.label and other.label.startswith(_WITHOUT_STEPS):
             return True
@@ -44,11 +45,19 @@ class Key:
             return False
         if not self.steps:
             return False
-        alike = self.label == other.label and self.kinds == other.kinds
-        return alike or self.family == other.family and self.steps <= other.steps
+        if self.label == other.label:
+            several = min(len(self.kinds), len(other.kinds)) > 1
+            if self.kinds == other.kinds or several and not all(map(_looks_on, self.kinds & other.kinds)):
+                return True
+        return self.family == other.family and self.steps <= other.steps
 
     def __str__(self) -> str:
         return f"{self.label} | {' + '.join(sorted(self.steps))}" if self.steps else self.label
+
+
+def _looks_on(kind: str) -> bool:
+    """Whether a step only lets more be seen of what is there, as another output does."""
+    return kind.startswith("extra user of") or kind.endswith(("returned too", "returned first", "require grad"))
 
 
 def key(example: Example, failure: CheckFailure) -> Key:

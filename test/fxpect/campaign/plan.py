@@ -59,7 +59,7 @@ def _start(entry: CataloguedPass, model: Any, inputs: tuple, capture: str) -> St
 
 def judge_options(entry: CataloguedPass) -> dict[str, Any]:
     """Return what the stage of a catalogued pass forgives, as options of ``judge``."""
-    return {"severity": entry.severity} if entry.off else {}
+    return {"severity": entry.severity}
 
 
 def import_object(path: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -144,6 +145,7 @@ class _Search:
         self.innocent: list[_Held] = []
         self.pool: list[_Held] = []
         self.seen: set[str] = set()
+        self.walked: collections.Counter[str] = collections.Counter()
         self.met: dict[causes.Key, _Met] = {}
 
     def add(self, start: Start) -> None:
@@ -214,7 +216,15 @@ class _Search:
                 misses += 1
                 continue
             for _ in range(min(3, self.budget - self.tally.judged)):
-                misses = 0 if self._edit(base, offered[self.rng.randrange(len(offered))]) else misses + 1
+                edit = self._rare(offered)
+                misses = 0 if self._edit(base, edit) else misses + 1
+
+    def _rare(self, offered: list[Edit]) -> Edit:
+        """Return one of the edits, of a few drawn the one whose trigger walks have taken least."""
+        drawn = [offered[self.rng.randrange(len(offered))] for _ in range(4)]
+        edit = min(drawn, key=lambda edit: (self.walked[edit.trigger], edit.rank))
+        self.walked[edit.trigger] += 1
+        return edit
 
     def _open(self, limit: int) -> bool:
         if self.deadline is not None and time.monotonic() > self.deadline:

@@ -72,9 +72,12 @@ class Start:
 
 
 def squared(example: Example, size: int = 4) -> Example | None:
-    """Return the example with every size of every input equal, so that any permutation of dims types."""
+    """Return the example with every size of every input equal, so that any permutation of dims types.
+
+    An input whose values are listed, such as indices, stays as it is.
+    """
     inputs = tuple(spec.replace(shape=(size,) * len(spec.shape), layout=None) if isinstance(spec, TensorSpec)
-                   and not spec.is_dynamic else spec for spec in example.inputs)
+                   and not spec.is_dynamic and not isinstance(spec.values, tuple) else spec for spec in example.inputs)
     found = _given(example, inputs, "sizes", f"every size {size}")
     return None if found is None else found.replace(triggers=())  # equal sizes are nobody's cause
 

@@ -9,6 +9,7 @@ from fxpect.passes.modules import (
     ConstantArithmetic,
     ConvNorm,
     ConvPool,
+    DoubledConv,
     Recurrent,
     SameConversion,
     ScaledConv,
@@ -26,6 +27,7 @@ from fxpect.specs import T
 
 FREEZING = "freezing = True"
 PREPARED = ("post_grad.view_to_reshape", "freezing.constant_fold")
+SHARED = "a folded constant is the module's, and may be returned or shared"
 PACKED = ("packed weights have no fake kernel, so a second run cannot propagate types through them; "
           "the lowering restores the strides of outputs")
 
@@ -128,6 +130,7 @@ def passes() -> list[CataloguedPass]:
     image = (T(2, 3, 6, 6),)
     arithmetic = (
         Innocent("conv_mul", seeded(ScaledConv), image), Innocent("conv_sub_div", seeded(ShiftedConv), image),
+        Innocent("conv_double", seeded(DoubledConv), image),
         Innocent("linear", seeded(ScaledLinear), (T(3, 4),)),
         Innocent("linear_3d", seeded(ScaledLinear3d), (T(2, 3, 4),)))
     pack = ["convolution", "linear", "mkldnn_rnn_layer", "reshape_linear_reshape_pattern",
@@ -170,5 +173,7 @@ def passes() -> list[CataloguedPass]:
 
 
 def _entry(name: str, does: str, make, *models: Innocent, **fields) -> CataloguedPass:
-    return CataloguedPass(f"freezing.{name}", "freezing", "aten", does, make, models, frozen=True,
-                          functional=True, inference=True, dead_nodes_ok=True, **fields)
+    # What is folded is a constant of the module, which outputs and other constants may share.
+    off = ("effects:output-aliases-state", "effects:inputs-alias", *fields.pop("off", ()))
+    return CataloguedPass(f"freezing.{name}", "freezing", "aten", does, make, models, frozen=True, functional=True,
+                          inference=True, dead_nodes_ok=True, off=off, why=fields.pop("why", SHARED), **fields)

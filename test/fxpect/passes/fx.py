@@ -211,7 +211,7 @@ def partition(gm: torch.fx.GraphModule, *, function: str):
     """Cut a joint graph into forward and backward, and call the two one after the other."""
     from torch._functorch import partitioners
 
-    inputs = gm.graph.find_nodes(op="placeholder")
+    inputs, kind = gm.graph.find_nodes(op="placeholder"), type(gm.graph.output_node().args[0])
     tangents = [node for node in inputs if "tangents" in str(node.target)]
     count = len(gm.graph.output_node().args[0]) - (len(inputs) - len(tangents))
     names = [node.name for node in inputs]
@@ -229,7 +229,7 @@ def partition(gm: torch.fx.GraphModule, *, function: str):
                 values.setdefault(made.name, result)
         if part == "forward":
             outputs = results[:count]
-    whole.output([*outputs, *results])
+    whole.output(kind([*outputs, *results]))
     for node, old in zip(whole.find_nodes(op="placeholder"), inputs):
         node.meta = dict(old.meta)
     return torch.fx.GraphModule({"forward_part": forward, "backward_part": backward}, whole)
@@ -359,22 +359,24 @@ def _split() -> list[CataloguedPass]:
                capture="aten", functional=True),
         _entry("splitter_base", "splits what an accelerator supports from the rest (_SplitterBase)",
                recipe(split_for_accelerator, "fx.passes.splitter_base"), chained, kind="module-inputs",
-               **nested),
+               functional=True, **nested),
         _entry("accelerator_partitioner", "spreads nodes over devices by size (Partitioner)",
                recipe(partition_by_size, "fx.experimental.accelerator_partitioner"), chained,
-               kind="module-inputs", **nested),
+               kind="module-inputs", functional=True, **nested),
     ]
 
 
 def _order() -> list[CataloguedPass]:
     chained = Innocent("branches", m.branches, (T(2, 3), T(2, 3)))
+    shuffled: dict[str, Any] = {
+        "writes": "order", "functional": True, "off": ("effects:rng", "numerics:random-values"),
+        "why": "it is given the calls in another order, draws included"}
     return [
         _entry("legalize_graph", "sorts a graph that was built out of order",
-               recipe(sort_shuffled, "fx.passes.tools_common", function="legalize_graph"), chained,
-               writes="order", functional=True),
+               recipe(sort_shuffled, "fx.passes.tools_common", function="legalize_graph"), chained, **shuffled),
         _entry("stable_topological_sort", "the same, keeping the order where it can",
                recipe(sort_shuffled, "fx.passes.tools_common", function="stable_topological_sort"), chained,
-               writes="order", functional=True),
+               **shuffled),
         _entry("canonicalize_graph", "puts independent nodes in one order and names them by target",
                recipe(canonicalize, "fx.passes.canonicalize"), chained, writes="order", torch=">=2.15"),
         _entry("rename_nodes_to_canonical", "names nodes by their targets",
@@ -387,7 +389,9 @@ def _functorch() -> list[CataloguedPass]:
     needs_grad = T(3, 4, requires_grad=True), T(4, 5, requires_grad=True)
     losses = (Innocent("loss", m.loss, needs_grad),
               Innocent("partly", m.partly_trained, (T(3, 4), needs_grad[1])))
-    again: dict[str, Any] = {"idempotent": False, "why": "its result calls the two parts, which is no joint graph"}
+    again: dict[str, Any] = {
+        "idempotent": False, "off": ("effects:rng", "numerics:random-values"),
+        "why": "its result calls the two parts, which is no joint graph, and each draws for itself"}
     return [
         _entry("functorch.raise_getitems", "takes pieces out where they are made",
                _functorch_call("compile_utils", ["raise_getitems"]),

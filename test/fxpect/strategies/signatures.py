@@ -49,9 +49,13 @@ class Slot:
 
 
 def slots(node: Node) -> list[Slot]:
-    """Return every parameter of the call with its value; empty when no signature fits the call."""
+    """Return every parameter of the call with its value; empty when no signature fits the call.
+
+    An ATen overload takes a number where its schema says Tensor, as ``aten.mul.Tensor(x, 2)`` is recorded.
+    """
+    numbers = isinstance(node.target, torch._ops.OpOverload)
     for params in signatures(node.op, node.target):
-        bound = _bind(node, params)
+        bound = _bind(node, params, numbers)
         if bound is not None:
             return bound
     return []
@@ -188,7 +192,7 @@ def _kind_of_value(value: Any) -> str:
     return "int[]" if isinstance(value, (list, tuple)) else "any"
 
 
-def _bind(node: Node, params: tuple[Param, ...]) -> list[Slot] | None:
+def _bind(node: Node, params: tuple[Param, ...], numbers: bool = False) -> list[Slot] | None:
     positional = [p for p in params if not p.keyword_only]
     args = node.args
     if len(args) > len(positional):
@@ -201,7 +205,7 @@ def _bind(node: Node, params: tuple[Param, ...]) -> list[Slot] | None:
     bound = []
     for i, param in enumerate(params):
         if not param.keyword_only and i < len(args):
-            if not _fits(param.kind, args[i]):
+            if not _fits(param.kind, args[i], numbers):
                 return None
             bound.append(Slot(param, args[i], index=i))
             continue
@@ -228,8 +232,8 @@ def _value_of(node: Node) -> Any:
     return node.meta.get("example_value", node.meta.get("val"))
 
 
-def _fits(kind: str, value: Any) -> bool:
-    """Whether a positional value can be meant for a parameter of this kind."""
+def _fits(kind: str, value: Any, numbers: bool) -> bool:
+    """Whether a positional value can be meant for a parameter of this kind, with ``numbers`` a number for a tensor."""
     if kind == "any" or (kind.endswith("?") and value is None):
         return True
     if isinstance(value, Node):
@@ -241,8 +245,8 @@ def _fits(kind: str, value: Any) -> bool:
         wants_tensors = any(isinstance(v, Node) and isinstance(_value_of(v), torch.Tensor) for v in value)
         return "[]" in kind and (kind.startswith("Tensor") == wants_tensors or not value) or kind == "index"
     if isinstance(value, (bool, int, float)):
-        return kind.rstrip("?") in {"int", "float", "bool", "Scalar", "any", "ScalarType", "index"} or \
-            kind.startswith("int[") or kind.startswith("float[")
+        return numbers and kind == "Tensor" or kind.startswith(("int[", "float[")) or \
+            kind.rstrip("?") in {"int", "float", "bool", "Scalar", "any", "ScalarType", "index"}
     if isinstance(value, str):
         return kind.startswith("str")
     return not kind.startswith("Tensor") or kind.startswith("Tensor?")

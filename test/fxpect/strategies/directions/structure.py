@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import operator
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +13,7 @@ import torch.nn.functional as F
 from torch.fx import Node
 
 from fxpect.specs import TensorSpec, spec_of
-from fxpect.strategies.draft import Draft, Edit, Inapplicable
+from fxpect.strategies.draft import Draft, Edit, Inapplicable, own_attribute
 from fxpect.strategies.signatures import base_name
 
 aten = torch.ops.aten
@@ -24,7 +26,6 @@ UNARY: tuple[tuple[str, Any, Any, tuple], ...] = (
     ("clone", torch.clone, aten.clone.default, ()),
     ("transpose", torch.transpose, aten.transpose.int, (0, -1)),
     ("flip", torch.flip, aten.flip.default, ([0],)),
-    ("double", torch.Tensor.double, None, ()),
     ("add one", torch.add, aten.add.Tensor, (1,)),
     ("mul two", torch.mul, aten.mul.Tensor, (2,)),
     ("cast to f64", None, aten._to_copy.default, ()),
@@ -145,14 +146,17 @@ def neighbours(d: Draft) -> Iterator[Edit]:
 
 
 def copies(d: Draft) -> Iterator[Edit]:
-    """A second pattern: on the same inputs, on other inputs, fed by the first, or sharing its first steps."""
+    """A second pattern: on the same or other inputs or parameters, fed by the first, or sharing its first steps."""
     calls = d.calls()
-    for how in ("on the same inputs", "on other inputs", "fed by the first", "interleaved"):
+    owned = any(node.op == "call_module" or node.op == "get_attr" and d.tensor(node) is not None
+                for node in d.graph.nodes)
+    ways = ("on the same inputs", "on other inputs", *(("with its own parameters",) if owned else ()))
+    for how in (*ways, "fed by the first", "interleaved"):
         yield Edit("copies", f"two patterns {how}", f"two patterns {how}", lambda draft, how=how: _copy_all(draft, how))
     for node in calls:
         for where, value in [*enumerate(node.args), *node.kwargs.items()]:
             if isinstance(value, float) or type(value) is int and where != "dim" and not isinstance(where, str):
-                for how in ("on the same inputs", "on other inputs"):
+                for how in ways:
                     yield Edit("copies", f"two patterns {how}, {node.name}[{where}] of one is {value + 1}",
                                f"two patterns of another constant {how}",
                                lambda draft, how=how, other=(node.name, where, value + 1):
@@ -275,6 +279,19 @@ def _targets(d: Draft, node: Node, name: str) -> Iterator[tuple[str, Any]]:
         yield "call_method", name
 
 
+def _another(held: Any) -> Any:
+    """Return a tensor or module like the one given, with other values in what is a parameter."""
+    if isinstance(held, torch.Tensor):
+        other = held.detach() / 2 if held.dtype.is_floating_point else held.detach()
+        return torch.nn.Parameter(other, held.requires_grad) if isinstance(held, torch.nn.Parameter) else other
+    other = copy.deepcopy(held)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            if parameter.dtype.is_floating_point:
+                parameter.div_(2)
+    return other
+
+
 def _copy_all(draft: Draft, how: str, other_inputs: set[str] | None = None, start: str | None = None,
               constant: tuple[str, Any, Any] | None = None) -> None:
     """Append a copy of the computation and return its results too; ``constant`` is (node, argument, new value)."""
@@ -288,6 +305,11 @@ def _copy_all(draft: Draft, how: str, other_inputs: set[str] | None = None, star
                 if not isinstance(spec, TensorSpec) or spec.is_dynamic:
                     raise Inapplicable("an input without a spec of its own")
                 mapping[node] = draft.add_input(spec.replace(seed=None), node.target)
+    if how == "with its own parameters":
+        for node in draft.graph.find_nodes(op="get_attr"):
+            if draft.tensor(node) is not None:
+                value = functools.reduce(getattr, node.target.split("."), draft.gm)
+                mapping[node] = draft.insert(node, "get_attr", own_attribute(draft, node.target, _another(value)))
     if how == "fed by the first":
         fed = results[0]
         like = draft.tensor(fed)
@@ -304,7 +326,10 @@ def _copy_all(draft: Draft, how: str, other_inputs: set[str] | None = None, star
     for node in calls:
         args = torch.fx.map_arg(node.args, lambda n: mapping.get(n, n))
         kwargs = torch.fx.map_arg(node.kwargs, lambda n: mapping.get(n, n))
-        point = draft.insert(node if how == "interleaved" else point, node.op, node.target, args, kwargs)
+        target = node.target
+        if how == "with its own parameters" and node.op == "call_module":
+            target = own_attribute(draft, target, _another(draft.gm.get_submodule(target)))
+        point = draft.insert(node if how == "interleaved" else point, node.op, target, args, kwargs)
         mapping[node] = point
         if constant is not None and node.name == constant[0]:
             _, where, value = constant
