@@ -168,5 +168,30 @@ class PackageFaultTests(unittest.TestCase):
         self.assertRegex(message, "RuntimeError not raised|is not true")
 
 
+class MiscFaultTests(unittest.TestCase):
+    """test_misc.py"""
+
+    def test_stale_cell(self):
+        """A number in a closure that is not guarded is found by the value of the second call."""
+        fault = mock.patch.object(torch._dynamo.guards.GuardBuilder, "EQUALS_MATCH", lambda *args, **kwargs: None)
+
+        message = failure_of("dynamo/test_misc.py", "ClosureTests.test_cells", fault)
+
+        self.assertIn("False is not true", message)
+
+    def test_pass_that_no_longer_matches(self):
+        """A pass that finds nothing in what was captured is told, with the operators that were there."""
+        from torch._inductor.fx_passes import pre_grad
+
+        def sink_cat_after_pointwise(gm):
+            return gm
+
+        fault = mock.patch.object(pre_grad, "sink_cat_after_pointwise", sink_cat_after_pointwise)
+
+        message = failure_of("dynamo/test_misc.py", "ContainerTests.test_structure", fault)
+
+        self.assertRegex(message, "expected the pass to change the graph.*relu")
+
+
 if __name__ == "__main__":
     unittest.main()
