@@ -1,5 +1,6 @@
 """Callables have one name each, found again by an allow list that nothing dangerous passes."""
 
+import inspect
 import json
 import math
 import operator
@@ -12,6 +13,8 @@ import torch.nn.functional as F
 
 from fxpect.errors import FxpectError, GraphTextError, UnknownTargetError
 from fxpect.text import targets
+from fxpect.text.parser import parse_graph
+from fxpect.text.printer import graph_text
 from fxpect.text.targets import check_method, is_allowed_method, register_target, resolve_target, target_name
 
 
@@ -99,12 +102,132 @@ class NameTests(unittest.TestCase):
         self.assertEqual(json.loads(shown), names)
 
 
+# What is callable in the places below, but no operator.
+NO_OPERATORS = frozenset("""
+    are_deterministic_algorithms_enabled clear_autocast_cache compiled_with_cxx11_abi get_autocast_cpu_dtype
+    get_autocast_dtype get_autocast_gpu_dtype get_autocast_ipu_dtype get_autocast_xla_dtype get_default_device
+    get_deterministic_debug_mode get_device_module get_file_path get_float32_matmul_precision get_num_interop_threads
+    get_num_threads get_rng_state init_num_threads initial_seed is_anomaly_check_nan_enabled is_anomaly_enabled
+    is_autocast_cache_enabled is_autocast_cpu_enabled is_autocast_enabled is_autocast_ipu_enabled
+    is_autocast_xla_enabled is_deterministic_algorithms_warn_only_enabled is_inference_mode_enabled is_storage
+    is_warn_always_enabled prepare_multiprocessing_environment set_anomaly_enabled set_autocast_cpu_dtype
+    profiler_allow_cudagraph_cupti_lazy_reinit_cuda12 set_autocast_cpu_enabled set_autocast_dtype
+    set_autocast_gpu_dtype set_autocast_ipu_dtype set_autocast_ipu_enabled set_autocast_xla_dtype
+    set_autocast_xla_enabled set_default_device set_default_dtype set_default_tensor_type set_deterministic_debug_mode
+    set_float32_matmul_precision set_flush_denormal set_num_interop_threads set_num_threads set_printoptions
+    set_rng_state set_warn_always thread_safe_generator typename use_deterministic_algorithms
+    from_dlpack from_file from_numpy frombuffer load save to_dlpack
+    import_ir_module import_ir_module_from_buffer merge_type_from_type_comment parse_ir parse_schema
+    parse_type_comment unify_type_list
+    as_sparse_gradcheck boolean_dispatch call compile fork handle_torch_function vmap wait
+    assert_int_or_pair classproperty has_torch_function has_torch_function_unary has_torch_function_variadic
+    Literal Optional Union
+    cholesky eig lstsq matrix_rank qr solve symeig
+    comb factorial perm""".split())  # switches, memory, TorchScript, callers, helpers, types, removed, unbounded
+# Methods of a tensor that leave it for another library, run a function, or belong to saving and copying.
+NO_METHODS = frozenset(
+    "apply_ map_ map2_ register_hook register_post_accumulate_grad_hook share_memory_ storage untyped_storage numpy "
+    "module_load resize_as_sparse_".split())
+
+
+class LawTests(unittest.TestCase):
+    """What a graph can hold and a text shows is read back."""
+
+    PLACES = (torch, F, torch.linalg, torch.fft, torch.special, torch.signal.windows, torch.sparse, torch.nested,
+              torch.masked, torch.nn.init, torch.nn.grad, operator, math)
+    BINDINGS = (torch._C._nn, torch._C._linalg, torch._C._fft, torch._C._special, torch._C._sparse, torch._C._nested,
+                torch._C._VariableFunctions)
+
+    def assertReadBack(self, node_op, targets):
+        """One graph that calls them all, in order, is read back with the same targets and prints the same."""
+        graph = torch.fx.Graph()
+        operands = [graph.placeholder(name) for name in "xyz"]
+        graph.output([graph.create_node(node_op, target, tuple(operands)) for target in targets])
+        text = graph_text(graph, order="program")
+        parsed = parse_graph(text)
+        found = [node.target for node in parsed.graph.nodes if node.op == node_op]
+
+        self.assertEqual([(one, other) for one, other in zip(targets, found, strict=True) if one is not other], [])
+        self.assertEqual(graph_text(parsed, order="program"), text)
+
+    def test_functions(self):
+        """A call of every public function of torch that takes tensors or makes one is read back as that function."""
+        for holder in self.PLACES:
+            with self.subTest(holder.__name__):
+                names = sorted(public_functions(holder) - NO_OPERATORS)
+                self.assertReadBack("call_function", [getattr(holder, name) for name in names])
+
+    def test_bindings(self):
+        """A call of every function that torch binds to an ATen operator is read back, private ones included.
+
+        torch itself finds no module for unique_dim and the dunder functions, so no graph can hold them.
+        """
+        def is_operator(name):
+            schemas = torch._C._jit_get_schemas_for_operator(f"aten::{name}")
+            return schemas and not name.startswith("__") and name not in ("from_file", "unique_dim")
+
+        for holder in self.BINDINGS:
+            with self.subTest(str(holder)):
+                found = [getattr(holder, name) for name in dir(holder) if is_operator(name)]
+                self.assertReadBack("call_function", [target for target in found if inspect.isbuiltin(target)])
+
+    def test_methods(self):
+        """A call of every method of a tensor is read back, as a method and where torch hands it on as a function."""
+        public = [name for name in dir(torch.Tensor) if not name.startswith("_") and name not in NO_METHODS]
+        found = {name: getattr(torch.Tensor, name) for name in public}
+        methods = {name: value for name, value in found.items() if callable(value) and not isinstance(value, type)}
+
+        self.assertReadBack("call_method", list(methods))
+        self.assertReadBack("call_function", list(methods.values()))
+
+    def test_equal_functions_keep_their_names(self):
+        """torch.mm and torch.dsmm are equal to Python, but a pass that compares with ``is`` tells them apart."""
+        self.assertEqual(torch.mm, torch.dsmm)
+        self.assertReadBack("call_function", [torch.mm, torch.dsmm, torch.spmm, torch.mm])
+
+    def test_what_dynamo_records(self):
+        """The calls by which dynamo switches modes, differentiates, and asks for a seed are read back."""
+        def jvp(x):
+            return torch.func.jvp(torch.sin, (x,), (x,))[1]
+
+        def hessian(x):
+            return torch.func.hessian(lambda y: y.pow(2).sum())(x)
+
+        def masked(x):
+            return torch.masked.sum(x, 1, mask=x > 0) * torch.signal.windows.hann(3)
+
+        for model in (jvp, hessian, masked, lambda x: x + torch.seed(), lambda x: torch.unique(x, return_counts=True)):
+            torch._dynamo.reset()
+            with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
+                explained = torch._dynamo.explain(model)(torch.rand(3, 3))
+            for module in explained.graphs:
+                text = graph_text(module)
+                self.assertEqual(graph_text(parse_graph(text)), text)
+            self.assertTrue(explained.graphs)
+
+
+def public_functions(holder):
+    """Return the names of the functions of a module that a person may call."""
+    names = {name for name, value in vars(holder).items() if not name.startswith("_") and callable(value)}
+    return {name for name in names if not isinstance(getattr(holder, name), type)}
+
+
 class RefusalTests(unittest.TestCase):
     """What is no operator cannot be named."""
 
     def test_refused(self):
         """Code, files, processes, classes and dunder tricks are refused with the name and the line."""
         for name in ("os.system", "torch.load", "torch.save", "torch.compile", "torch.hub.load",
+                     "torch.hub.load_state_dict_from_url", "torch.jit.load", "torch.jit.save",
+                     "torch.utils.data.DataLoader", "torch.utils.cpp_extension.load",
+                     "torch.utils.checkpoint.checkpoint", "torch._C._from_dlpack", "torch._from_blob",
+                     "torch._C._VariableFunctions._from_blob", "torch.nn.functional.boolean_dispatch",
+                     "torch.nn.functional.handle_torch_function", "torch.sparse.as_sparse_gradcheck",
+                     "torch.masked._ops._combine_input_and_mask", "torch.nested.Union", "torch.nn.init._make_deprecate",
+                     "torch.autograd.backward", "torch._utils._rebuild_tensor", "torch._C._autograd._enable_profiler",
+                     "torch._C._nn._parse_to", "torch.backends.cuda.preferred_linalg_library",
+                     "torch._C._set_deterministic_algorithms", "torch._functorch.eager_transforms.vjp",
+                     "torch.functional.boolean_dispatch", "torch.fork", "torch.wait", "torch._dynamo.optimize",
                      "torch.ops.load_library", "torch.ops.import_module", "torch.ops.loaded_libraries",
                      "torch.ops.aten", "torch.ops.aten._dir", "torch.ops.aten.add.__call__",
                      "torch.ops.aten.add.Tensor.redispatch", "torch.ops.higher_order.__class__",
@@ -127,10 +250,11 @@ class RefusalTests(unittest.TestCase):
 
     def test_methods(self):
         """Methods of tensors and arithmetic are allowed, what runs code or leaves the tensor is not."""
-        for name in ("relu", "add_", "view", "__and__", "__setitem__", "size", "item", "append", "masked_fill"):
+        for name in ("relu", "add_", "view", "__and__", "__setitem__", "size", "item", "append", "masked_fill",
+                     "_values", "_nnz", "_to_dense"):
             self.assertTrue(is_allowed_method(name), name)
         for name in ("__reduce_ex__", "__class__", "__setstate__", "__getattribute__", "__dict__", "apply_",
-                     "register_hook", "numpy",
+                     "register_hook", "numpy", "_make_wrapper_subclass", "_reduce_ex_internal", "_typed_storage",
                      "share_memory_", "module_load", "_make_subclass", "nothing", "shape", "format", "pop"):
             self.assertFalse(is_allowed_method(name), name)
             with self.assertRaisesRegex(UnknownTargetError, rf"line 3: expected a method of torch.Tensor; got .{name}"):

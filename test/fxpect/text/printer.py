@@ -67,11 +67,10 @@ class _Bare:
 
 
 @functools.cache
-def _call_and_base(target: Any) -> tuple[str, str]:
-    """Return how a text calls a function, and the word that its results are named after."""
-    name = target_name(target)
+def _base(name: str) -> str:
+    """Return the word that the results of a call are named after."""
     parts = name.split(".")
-    return name, word(parts[3] if name.startswith("torch.ops.") and len(parts) == 5 else parts[-1])
+    return word(parts[3] if name.startswith("torch.ops.") and len(parts) == 5 else parts[-1])
 
 
 class _Printer:
@@ -92,7 +91,8 @@ class _Printer:
         """Return the lines of ``def name(self, ...)`` at the given depth."""
         found = scan(self.module.graph)
         body = canonical_order(found) if self.order == "canonical" else found.body
-        calls = {key: _call_and_base(target) for key, target in found.functions.items()}
+        names_of_calls = {key: target_name(target) for key, target in found.functions.items()}
+        calls = {key: (name, _base(name)) for key, name in names_of_calls.items()}
         used = modules.used_attributes(self.module, body)
         self.attributes = {path: text for path, text, _ in used.values()}
         bases = [base for _, base in calls.values()] + [word(method) for method in found.methods]

@@ -27,8 +27,20 @@ _TORCH_PLACES = (
     "torch.functional", "torch.nn.init", "torch.nested", "torch.signal.windows", "torch.amp.autocast_mode",
     "torch._C._nn", "torch._C._linalg", "torch._C._fft", "torch._C._special", "torch._C._sparse",
     "torch._C._nested", "torch._C", "torch._C._VariableFunctions", "torch._C._functorch",
-    "torch._functorch.predispatch", "torch._functorch.vmap", "torch.autograd.functional",
-    "torch.autograd.forward_ad", "torch.nn.utils.rnn", "torch.fx.experimental.symbolic_shapes")
+    "torch._functorch.predispatch", "torch._functorch.vmap", "torch._functorch.eager_transforms", "torch.autograd",
+    "torch.autograd.functional", "torch.autograd.forward_ad", "torch.nn.utils.rnn",
+    "torch.fx.experimental.symbolic_shapes", "torch.masked", "torch.nn.grad", "torch._utils", "torch._C._autograd",
+    "torch.backends.cuda")
+
+# Where every public function of its own takes tensors or makes one, whether or not a subclass can override it.
+_OPEN_PLACES = frozenset({
+    "torch.nn.functional", "torch.nn.init", "torch.nn.grad", "torch.signal.windows", "torch.masked", "torch.nested",
+    "torch.sparse", "torch.linalg", "torch.fft", "torch.special"})
+# Where every builtin that is named after an ATen operator calls this operator.
+_OPERATOR_PLACES = frozenset({
+    "torch.nn.functional", "torch.linalg", "torch.fft", "torch.special", "torch.sparse", "torch.nested",
+    "torch._C._VariableFunctions", "torch._C._nn", "torch._C._linalg", "torch._C._fft", "torch._C._special",
+    "torch._C._sparse", "torch._C._nested"})
 
 # Functions that torch does not let a subclass override, mostly because they take no tensor, yet that graphs call.
 _MORE_TORCH = frozenset(
@@ -50,12 +62,25 @@ _MORE_TORCH = frozenset(
         "_functorch.predispatch._remove_batch_dim _functorch.predispatch.lazy_load_decompositions "
         "_functorch.vmap.lazy_load_decompositions amp.autocast_mode._enter_autocast "
         "amp.autocast_mode._exit_autocast fx.experimental.symbolic_shapes.cast_symbool_to_symint_guardless "
-        "nn.utils.rnn.pad_sequence manual_seed").split())
+        "nn.utils.rnn.pad_sequence manual_seed seed Size autograd.grad _utils._element_size _constrain_as_size "
+        "autocast_increment_nesting autocast_decrement_nesting set_autocast_enabled set_autocast_cache_enabled "
+        "_C._nested.nested_tensor _C._functorch.is_batchedtensor _C._are_functorch_transforms_active "
+        "_C._get_cudnn_sdp_enabled _C._get_flash_sdp_enabled _C._get_mem_efficient_sdp_enabled "
+        "_C._get_math_sdp_enabled _C._get_overrideable_sdp_enabled _C._is_autocast_available _C._SDPAParams "
+        "backends.cuda.is_flash_attention_available backends.cuda.can_use_flash_attention "
+        "backends.cuda.can_use_efficient_attention _functorch.vmap._validate_and_get_batch_size "
+        "_functorch.predispatch._jvp_increment_nesting _functorch.predispatch._jvp_decrement_nesting "
+        "_functorch.predispatch._enter_dual_level _functorch.predispatch._exit_dual_level "
+        "_functorch.predispatch._make_dual _functorch.predispatch._unpack_dual "
+        "_functorch.predispatch._wrap_for_grad _functorch.predispatch._unwrap_for_grad "
+        "_functorch.eager_transforms._set_tensor_requires_grad _functorch.eager_transforms._autograd_grad "
+        "_C._set_fwd_grad_enabled autograd.forward_ad._maybe_load_decompositions").split())
 
 # Reached by an allowed path, yet able to touch files, processes, or run a callable that the text supplies.
 _REFUSED_TORCH = frozenset(
     "torch." + name for name in (
-        "autocast from_file load save compile vmap export hub jit Tensor.apply_ Tensor.map_ Tensor.map2_ "
+        "autocast from_file load save compile vmap export hub jit nn.functional.assert_int_or_pair "
+        "sparse.as_sparse_gradcheck Tensor.apply_ Tensor.map_ Tensor.map2_ "
         "Tensor.register_hook Tensor.register_post_accumulate_grad_hook Tensor.share_memory_ Tensor.storage "
         "Tensor.untyped_storage Tensor.numpy Tensor.module_load Tensor.resize_as_sparse_").split()
 )
@@ -114,18 +139,18 @@ def target_name(target: Any) -> str:
     """Return the qualified name that a graph text shows for a callable; it never holds an address or a path."""
     if target in _registered_names:
         return _registered_names[target]
-    return _target_name(target)
+    return _target_name(target, getattr(target, "__name__", None))
 
 
 @functools.cache
-def _target_name(target: Any) -> str:
+def _target_name(target: Any, short: Any) -> str:
+    """Return the name; ``short`` tells builtins apart that are equal: torch.mm == torch.dsmm."""
     if isinstance(target, OpOverload):
         return f"torch.ops.{target.namespace}.{target._schema.name.partition('::')[2]}.{target._overloadname}"
     if isinstance(target, OpOverloadPacket):
         return "torch.ops." + target._qualified_op_name.replace("::", ".")
     if isinstance(target, HigherOrderOperator):
         return f"torch.ops.higher_order.{target.name()}"
-    short = getattr(target, "__name__", None)
     if isinstance(short, str):
         for place, holder in (("operator", operator), ("math", math)):
             if getattr(holder, short, None) is target:
@@ -173,6 +198,8 @@ def _walk(path: str) -> Any:
 def _own_name(target: Any) -> str:
     owner = target if hasattr(target, "__qualname__") or hasattr(target, "__name__") else type(target)
     name = getattr(owner, "__qualname__", None) or owner.__name__
+    if name.startswith("pybind11_"):  # the type behind a bound function, whose name tells how torch was compiled
+        name = owner.__name__
     bound = getattr(target, "__self__", None)
     if isinstance(bound, type) and "." not in name:
         name = f"{bound.__qualname__}.{name}"
@@ -221,10 +248,17 @@ def _resolve(name: str) -> Callable | None:
     found = None if holder is None else _get(holder, last)
     if found is None or isinstance(found, type) and name not in _MORE_TORCH or not callable(found):
         return None
-    if name in _MORE_TORCH or found in _overridable():
-        return found
-    plain = place == "torch" and getattr(torch._C._VariableFunctions, last, None) is not None
-    return found if plain and _is_safe_operator(f"aten::{last}") else None
+    return found if name in _MORE_TORCH or found in _overridable() or _is_open(found, place) else None
+
+
+def _is_open(found: Any, place: str) -> bool:
+    """Say whether a function is an operator by where it is kept, though no subclass can override it."""
+    if inspect.isbuiltin(found):
+        operators = place in _OPERATOR_PLACES or place == "torch" and hasattr(_walk("torch._C._VariableFunctions"),
+                                                                              found.__name__)
+        return operators and _is_safe_operator(f"aten::{found.__name__}")
+    own = inspect.isfunction(found) and f"{found.__module__}.".startswith(f"{place}.")
+    return own and place in _OPEN_PLACES and not found.__name__.startswith("_")
 
 
 def _is_safe_operator(qualified: str) -> bool:
@@ -237,7 +271,8 @@ def _is_safe_operator(qualified: str) -> bool:
 def _overridable() -> frozenset:
     """Return every torch function that takes tensors, as torch itself lists them."""
     listed = torch.overrides.get_overridable_functions()
-    return frozenset(function for functions in listed.values() for function in functions)
+    functions = {function for functions in listed.values() for function in functions}
+    return frozenset(functions.union(torch.overrides.get_testing_overrides()))
 
 
 def _resolve_operator(parts: list[str]) -> Callable | None:
@@ -275,7 +310,9 @@ def is_allowed_method(name: str) -> bool:
     if f"torch.Tensor.{name}" in _REFUSED_TORCH:
         return False
     if name.startswith("_"):
-        return name in _DUNDER_METHODS
+        found = getattr(torch.Tensor, name, None)
+        private = inspect.ismethoddescriptor(found) and not name.startswith("__") and _is_safe_operator(f"aten::{name}")
+        return name in _DUNDER_METHODS or private
     return name in _PLAIN_METHODS or callable(getattr(torch.Tensor, name, None))
 
 
