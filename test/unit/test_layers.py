@@ -15,7 +15,8 @@ LIBRARY = Path(fxpect.__file__).parent
 LAYERS = (
     {"errors"},
     {"records", "loading"},
-    {"specs", "text", "fixtures", "report"},
+    {"specs", "fixtures", "report"},
+    {"text"},
     {"contracts"},
     {"examples"},
     {"capture"},

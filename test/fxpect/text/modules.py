@@ -7,20 +7,26 @@ import inspect
 import keyword
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch.fx import Graph, GraphModule, Node
 
-from fxpect.errors import GraphTextError
+from fxpect.errors import GraphTextError, SpecError
+from fxpect.specs.values import check_kind, default_kind, kind_of, make_values
 from fxpect.text.annotations import ATTRIBUTE, MOST_ELEMENTS
 from fxpect.text.effects import attribute_of
 
 SIGNATURE = "fxpect_signature"
 _SHOWN_ELEMENTS = 16
+_SMALL = "index:4"  # the integers of an attribute of which a text says nothing: they may be used to index
 _NOTHING: Any = object()
 _COUNTER = re.compile(r"_\d+$")
+# What torch fills the state of a new norm with; its text is silent about state that is still so.
+_NEW_NORM = {"running_mean": 0, "running_var": 1, "num_batches_tracked": 0, "weight": 1, "bias": 0}
+_COUNTABLE = frozenset({torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.bool, torch.uint8,
+                        torch.int8, torch.int16, torch.int32, torch.int64})
 
 
 def attribute_text(path: str) -> str:
@@ -58,7 +64,7 @@ def declare(attributes: dict[str, tuple[str, str, Any]], type_text: Callable[...
     lines: list[str] = []
     nested: list[tuple[str, GraphModule]] = []
     first: dict[int, str] = {}
-    for _, text, value in attributes.values():
+    for path, text, value in _owners_first(attributes):
         if isinstance(value, GraphModule):
             nested.append((text.removeprefix("self."), value))
         elif isinstance(value, (torch.Tensor, torch.nn.Module)) and id(value) in first:
@@ -66,21 +72,83 @@ def declare(attributes: dict[str, tuple[str, str, Any]], type_text: Callable[...
         elif isinstance(value, torch.Tensor):
             lines.append(f'{text}: "{type_text(value, ATTRIBUTE)}"{_contents(value, constant)}')
         elif isinstance(value, torch.nn.Module):
-            lines.append(f"{text} = {_constructor(value, constant)}")
+            made = _constructor(value, constant)
+            lines.append(f"{text} = {made}")
+            for inner, tensor in _trained(value) if made.startswith("torch.nn.") else ():
+                if f"{path}.{inner}" not in attributes:
+                    lines.append(f'{attribute_text(f"{path}.{inner}")}: "{type_text(tensor, ATTRIBUTE)}"'
+                                 f"{_learned(inner, tensor, constant)}")
         else:
             lines.append(f"{text} = {constant(value)}")
         first.setdefault(id(value), text)
     return lines, nested
 
 
+def _owners_first(attributes: dict[str, tuple[str, str, Any]]) -> Iterator[tuple[str, str, Any]]:
+    """Yield the attributes in order, but a module before the attributes of its own that are read beside it."""
+    seen: set[str] = set()
+    for path in attributes:
+        parts = path.split(".")
+        for count in range(1, len(parts) + 1):
+            owner = ".".join(parts[:count])
+            if owner in attributes and owner not in seen:
+                seen.add(owner)
+                yield attributes[owner]
+
+
+def _trained(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the state of the norms in a module that is not what torch fills a new one with, under its name.
+
+    Other modules begin with random numbers, which a text leaves out as it does those of parameters.
+    """
+    for prefix, inner in module.named_modules() if module._modules else [("", module)]:
+        if "Norm" not in type(inner).__name__:
+            continue
+        for name, tensor in (*inner._parameters.items(), *inner._buffers.items()):
+            if tensor is None or not _is_plain(tensor) or name not in _NEW_NORM:
+                continue
+            if not bool((tensor.detach() == _NEW_NORM[name]).all()):
+                yield f"{prefix}.{name}" if prefix else name, tensor
+
+
+def _learned(name: str, value: torch.Tensor, constant: Callable[[Any], str]) -> str:
+    """Return what a text tells of state that a norm has learned: its kind, for the numbers are those of a run."""
+    name = name.rpartition(".")[2]
+    if name == "running_var" and bool((value > 0).all()):
+        return ' = "positive"'
+    return "" if name == "running_mean" else _contents(value, constant)
+
+
+def _is_plain(value: torch.Tensor) -> bool:
+    """Say whether there are elements to be read: neither fake nor quantized, on the CPU or another real device."""
+    plain = type(value) in (torch.Tensor, torch.nn.Parameter) and not value.is_meta
+    return plain and value.layout is torch.strided and not value.is_quantized
+
+
 def _contents(value: torch.Tensor, constant: Callable[[Any], str]) -> str:
-    """Return `` = [...]`` for a small constant tensor; the numbers of a parameter are no part of a graph."""
-    if isinstance(value, torch.nn.Parameter) or type(value) is not torch.Tensor or value.is_meta:
+    """Return `` = [...]`` for a small constant tensor, `` = 1.0`` or `` = "positive"`` for a large one.
+
+    The kind is one of ``fxpect.specs.values``. The numbers of a parameter are no part of a graph.
+    """
+    if isinstance(value, torch.nn.Parameter) or not _is_plain(value):
         return ""
-    if value.layout is not torch.strided or value.is_quantized or value.numel() > _SHOWN_ELEMENTS:
+    numbers = value.detach().cpu()
+    if numbers.numel() <= _SHOWN_ELEMENTS:
+        return f" = {constant(_numbers(numbers))}"
+    if numbers.dtype not in _COUNTABLE:
         return ""
-    numbers = value.detach().cpu().tolist()
-    return f" = {constant(_shortest(numbers) if value.dtype is torch.float32 else numbers)}"
+    first = numbers.flatten()[:1]
+    if torch.equal(numbers, first.expand_as(numbers)):
+        same_sign = torch.equal(torch.signbit(numbers), torch.signbit(first).expand_as(numbers))
+        return f" = {constant(_numbers(first)[0])}" if same_sign else ""
+    kind = kind_of(numbers)
+    if kind is None and not numbers.dtype.is_floating_point and numbers.dtype is not torch.bool:
+        kind = "integers"
+    return "" if kind in (None, "special", "zeros", _SMALL) else f' = "{kind}"'
+
+
+def _numbers(tensor: torch.Tensor) -> Any:
+    return _shortest(tensor.tolist()) if tensor.dtype is torch.float32 else tensor.tolist()
 
 
 def _shortest(number: Any) -> Any:
@@ -88,7 +156,7 @@ def _shortest(number: Any) -> Any:
     if isinstance(number, list):
         return [_shortest(item) for item in number]
     packed = struct.pack("f", number)
-    short = (float(f"{number:.{digits}g}") for digits in (6, 7, 8))
+    short = (float(f"{number:.{digits}g}") for digits in (6, 7, 8, 9))
     return next((value for value in short if struct.pack("f", value) == packed), number)
 
 
@@ -120,8 +188,13 @@ def _constructor(module: torch.nn.Module, constant: Callable[[Any], str]) -> str
 @functools.cache
 def _parameters(kind: Any) -> list[tuple[str, inspect.Parameter]]:
     """Return the arguments that a text shows: all but self, those for a device and a dtype, and the starred."""
-    found = inspect.signature(kind.__init__).parameters.items()
-    return [(name, parameter) for name, parameter in found if name not in ("self", "device", "dtype")
+    # Recurrent modules take *args, and hand them to the base after the name of their kind.
+    recurrent = issubclass(kind, torch.nn.RNNBase) and kind is not torch.nn.RNNBase
+    found = dict(inspect.signature(torch.nn.RNNBase.__init__ if recurrent else kind.__init__).parameters)
+    if kind is torch.nn.RNN:
+        found["nonlinearity"] = inspect.Parameter("nonlinearity", inspect.Parameter.KEYWORD_ONLY, default="tanh")
+    unseen = ("self", "device", "dtype", *(("mode",) if recurrent else ()))
+    return [(name, parameter) for name, parameter in found.items() if name not in unseen
             and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)]
 
 
@@ -165,7 +238,8 @@ def build_module(name: str, args: list[Any], kwargs: dict[str, Any], line: int) 
         raise GraphTextError(f"expected a module of torch.nn; got {name}", line)
     try:
         with torch.device("meta"):  # how large it would be, without the memory
-            sizes = [tensor.numel() for tensor in kind(*args, **kwargs).parameters()]
+            parameters = kind(*args, **kwargs).parameters()
+            sizes = [tensor.numel() for tensor in parameters if not torch.nn.parameter.is_lazy(tensor)]
         if sum(sizes) > MOST_ELEMENTS:
             raise GraphTextError(f"expected at most {MOST_ELEMENTS} parameters; {name} has {sum(sizes)}", line)
         with torch.random.fork_rng(devices=[]):
@@ -177,16 +251,29 @@ def build_module(name: str, args: list[Any], kwargs: dict[str, Any], line: int) 
         raise GraphTextError(f"cannot build {name}: {error}", line) from error
 
 
-def fill_deterministic(value: torch.Tensor) -> None:
-    """Write numbers that depend on the shape and dtype alone into a real tensor."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        if value.is_floating_point() or value.is_complex():
-            value.copy_(torch.randn(value.shape, generator=generator))
-        elif value.dtype is torch.bool:
-            value.copy_(torch.randint(0, 2, value.shape, generator=generator))
-        elif not value.is_quantized:
-            value.copy_(torch.randint(0, 4, value.shape, generator=generator))
+def fill(value: torch.Tensor, numbers: Any, path: str, line: int) -> None:
+    """Write into a real tensor what a text says of it: its numbers, one number, or a kind of ``fxpect.specs.values``.
+
+    Where it says nothing (None), and for a kind, the elements depend on ``path``, the dtype and the shape alone.
+    Raises GraphTextError where the numbers do not fit the type.
+    """
+    if numbers is None and value.is_quantized:
+        return
+    dtype, shape = value.dtype, tuple(value.shape)
+    try:
+        if numbers is None or isinstance(numbers, (str, bool, int, float, complex)):
+            inexact = dtype.is_floating_point or dtype.is_complex or dtype is torch.bool
+            kind = _SMALL if numbers is None and not inexact else check_kind(numbers, dtype, shape)
+            kind = default_kind(dtype) if kind is None else kind
+            made = make_values(kind, dtype, shape, path)
+            if str(kind).startswith("index:") and made.numel():
+                made.view(-1)[-1] = int(kind[6:]) - 1  # so that its text names the same kind again
+        else:
+            made = torch.tensor(numbers, dtype=dtype).reshape(shape)
+        with torch.no_grad():
+            value.copy_(made)
+    except (SpecError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise GraphTextError(f"these numbers do not fit the type: {error}", line) from None
 
 
 @functools.cache
@@ -210,7 +297,7 @@ def place(module: torch.nn.Module, path: str, value: Any, line: int) -> None:
     if isinstance(value, torch.nn.Module):
         module.add_module(last, value)
     elif isinstance(value, torch.nn.Parameter):
-        module.register_parameter(last, value)
+        setattr(module, last, value)  # not register_parameter: recurrent modules keep a list of their parameters
     elif isinstance(value, torch.Tensor):
         module.register_buffer(last, value)
     else:

@@ -192,10 +192,7 @@ class _GraphReader:
         """Make the attribute or submodule of a line such as ``self.weight: "f32[4, 4]"``."""
         if annotation is not None:
             made = self.shared.types.tensor(_annotation(annotation), line, real=True)
-            if value is None:
-                modules.fill_deterministic(made)
-            else:
-                self._fill(made, value, line)
+            modules.fill(made, None if value is None else self.reader.read(value), path, line)
             self._attach(path, made, line)
             return
         other = _attribute_path(value) if value is not None else None
@@ -205,15 +202,6 @@ class _GraphReader:
             self._attach(path, modules.attribute_of(self.root, other), line)
         else:
             self._attach(path, self._module_or_constant(value, line), line)
-
-    def _fill(self, made: torch.Tensor, value: Any, line: int) -> None:
-        try:
-            with torch.no_grad():
-                made.copy_(torch.tensor(self.reader.read(value), dtype=made.dtype).reshape(made.shape))
-        except GraphTextError:
-            raise
-        except Exception as error:
-            raise GraphTextError(f"these numbers do not fit the type: {error}", line) from None
 
     def _module_or_constant(self, value: Any, line: int) -> Any:
         training = True

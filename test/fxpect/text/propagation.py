@@ -174,7 +174,12 @@ def _apply(node: Node, args: Any, kwargs: Any, mode: FakeTensorMode) -> Any:
         raise FxpectError(f"propagate: {node.target} is not a submodule")
     state = {name: mode.from_tensor(tensor, static_shapes=True)
              for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
-    return torch.func.functional_call(module, state, tuple(args), kwargs)
+    try:
+        return torch.func.functional_call(module, state, tuple(args), kwargs)
+    finally:
+        for inner in module.modules():  # torch 2.13 and 2.15 put the parameters back, but not into this list
+            if isinstance(inner, torch.nn.RNNBase):
+                inner._flat_weights = [getattr(inner, name, None) for name in inner._flat_weights_names]
 
 
 def _attribute(node: Node, mode: FakeTensorMode, known: dict[Any, Any]) -> Any:
