@@ -92,7 +92,7 @@ class NameTests(unittest.TestCase):
     def test_operators_resolve_in_a_fresh_process(self):
         """Operators that torch registers late (map, scan, quantized_decomposed) resolve all the same."""
         names = ["torch.ops.higher_order.map_impl", "torch.ops.higher_order.scan", "torch.ops.higher_order.while_loop",
-                 "torch.ops.quantized_decomposed.quantize_per_tensor.default",
+                 "torch.ops.higher_order.register_hook", "torch.ops.quantized_decomposed.quantize_per_tensor.default",
                  "torch.ops.prims.convert_element_type.default"]
         script = ("import json\nfrom fxpect.text.targets import resolve_target, target_name\n"
                   f"print(json.dumps([target_name(resolve_target(name)) for name in {names}]))")

@@ -8,6 +8,7 @@ tracing leaves behind, and what a test registered. Nothing else is ever reached 
 from __future__ import annotations
 
 import builtins
+import contextlib
 import functools
 import importlib
 import inspect
@@ -281,6 +282,8 @@ def _resolve_operator(parts: list[str]) -> Callable | None:
         return None
     if parts[0] == "higher_order":
         importlib.import_module("torch._higher_order_ops")  # torch registers these operators on import
+        with contextlib.suppress(ModuleNotFoundError):  # all but some, which their own module registers
+            importlib.import_module(f"torch._higher_order_ops.{parts[1]}")
         plain = len(parts) == 2 and not parts[1].startswith("__")
         found = getattr(torch.ops.higher_order, parts[1], None) if plain else None
         return found if isinstance(found, HigherOrderOperator) else None
