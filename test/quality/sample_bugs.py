@@ -15,7 +15,7 @@ from fxpect import T
 from fxpect.campaign.finding import Finding
 from fxpect.capture import capture
 from fxpect.examples import Example
-from fxpect.passes.catalogue import find
+from fxpect.passes.catalogue import applies, find
 
 aten = torch.ops.aten
 
@@ -25,8 +25,8 @@ class Sample:
     """One bug: what it is, the pass of the catalogue, a model that shows it, and by which oracles.
 
     ``says`` are regular expressions: a finding is of this bug where each is found in its text before, its inputs
-    or its cause, and none of ``never``. Along ``directions``, ``examples`` examples find it, from the innocent
-    models alone.
+    or its cause, and none of ``never``. ``torch`` is the condition of the versions that have it. Along ``directions``,
+    ``examples`` examples find it, from the innocent models alone.
     """
 
     number: int
@@ -41,6 +41,12 @@ class Sample:
     never: tuple[str, ...] = ()
     dynamic: bool = False
     capture: str = ""
+    torch: str = ""
+
+    @property
+    def applies(self) -> bool:
+        """Whether the bug is in the installed torch."""
+        return applies(self.torch)
 
     def example(self) -> Example:
         """Return the example that shows the bug, captured as the pass wants it."""
@@ -266,6 +272,7 @@ SAMPLES = (
         (r"dropout\(.*False",),
         ("keywords",),
         never=(WRITE, r"out=", r"training=False"),
+        torch="<2.15",
     ),
     Sample(
         64,
@@ -316,6 +323,7 @@ SAMPLES = (
         ("numerics",),
         (r"numerics:nan", r"mul"),
         ("dtypes", "input_values"),
+        torch="<2.15",
     ),
     Sample(
         98,
@@ -346,6 +354,7 @@ SAMPLES = (
         ("numerics",),
         (r"alpha=",),
         ("values",),
+        torch="<2.15",
     ),
     Sample(
         123,
@@ -356,6 +365,7 @@ SAMPLES = (
         ("crash",),
         (r"crash:pass", r"select"),
         ("extra_users",),
+        torch="<2.15",
     ),
     Sample(
         130,
@@ -367,6 +377,7 @@ SAMPLES = (
         (r"random-values|rng", r"aten\.(\w+)[^\n]*\n(.|\n)*aten\.\1"),
         ("random",),
         capture="make_fx",
+        torch="<2.15",
     ),
     Sample(
         133,
