@@ -125,6 +125,18 @@ def graph_texts() -> Iterator[Pair]:
                lambda: fxpect.graph_text(graphs[1000]), bound=1.3, scale=10)
 
 
+@bench("graph_diff")
+def graph_diffs() -> Iterator[Pair]:
+    """The difference of two texts of 5,000 lines, in seconds: one line of them, and all of them."""
+    import fxpect
+
+    before = fxpect.graph_text(work.chain(5000))
+    half = before.index("torch.mul", len(before) // 2)
+    one = before[:half] + "torch.div" + before[half + len("torch.mul"):]
+    for label, after in (("one line", one), ("every line", before.replace("torch.", "jax."))):
+        yield Pair(f"{label} of 5,000 (seconds)", functools.partial(fxpect.graph_diff, before, after), None, bound=2.0)
+
+
 @bench("stored cases")
 def stored_cases() -> Iterator[Pair]:
     """Reading every stored file and comparing every case with its equal, in seconds; without torch."""

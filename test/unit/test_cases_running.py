@@ -58,6 +58,7 @@ class RunningTests(unittest.TestCase):
         self.assertEqual(code(cases=(SKIPPED,))[0], 5)
         self.assertEqual(code(cases=(SKIPPED, PASSING))[0], 0)
         self.assertEqual(code("-k", "no_such_test")[0], 5)
+        self.assertIsNone(unittest.defaultTestLoader.testNamePatterns, "the pattern stays for the tests after it")
 
     def test_usage(self):
         """2 for an option or a test that is none; --help is 0."""

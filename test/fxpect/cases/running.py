@@ -70,7 +70,8 @@ class _Program(unittest.TestProgram):
 
 def _run_unittest(arguments: list[str], module: Any) -> int:
     try:
-        program = _Program(module=module, argv=arguments, exit=False)
+        # A loader of its own: unittest leaves the patterns of -k in the one that the whole process shares.
+        program = _Program(module=module, argv=arguments, exit=False, testLoader=unittest.TestLoader())
     except SystemExit as stop:  # --help, and arguments that unittest does not know
         return stop.code if isinstance(stop.code, int) else USAGE
     except KeyboardInterrupt:
