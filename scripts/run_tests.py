@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Run every test of this checkout with tox, on a machine that may have nothing but Python.
+"""Run lint and every test of this checkout with tox, on a machine that may have nothing but Python.
 
-Makes .venv with tox in it; tox makes an environment for each torch; then one line says what came of each.
+Makes .venv with tox in it; tox makes an environment for lint and for each torch; then one line says what came of
+each, and the last one of all. With --env only the environments that it names run.
 Arguments after -- go to ``fxpect run``: scripts/run_tests.py -- test/unit -k parser
 """
 
@@ -11,7 +12,8 @@ import os
 import _environment as environment
 
 RESULTS = environment.ROOT / ".fxpect" / "results"
-# The environments of tox.ini that have a torch of their own; any other version runs in "torch".
+LINT = "lint"  # the environment of tox.ini that needs no torch
+# Those that have a torch of their own; any other version runs in "torch".
 OWN = {"2.11.0": "torch211", "2.13.0": "torch213", "2.15.0": "torch215"}
 FAILURES, NOTHING_RAN = 1, 5
 
@@ -19,16 +21,18 @@ FAILURES, NOTHING_RAN = 1, 5
 def main() -> int:
     arguments = parse()
     python = environment.ensure("tests", ["tox>=4"])
-    lines, codes, total = [], [], {"passed": 0, "failed": 0, "skipped": 0}
+    lines, codes, total, lint = [], [], {"passed": 0, "failed": 0, "skipped": 0}, "lint not run"
     for name, version in chosen(arguments):
         code, result = run_one(str(python), name, version, arguments.rest)
         codes.append(code)
         lines += describe(name, version, code, result)
+        if name == LINT:
+            lint = "lint failed" if code else "lint passed"
         for key in total:
             total[key] += counts(result)[key] if result else 0
     print("\nsummary")
     print("\n".join(lines))
-    print("{passed} passed, {failed} failed, {skipped} skipped".format(**total), flush=True)
+    print("{passed} passed, {failed} failed, {skipped} skipped; ".format(**total) + lint, flush=True)
     return verdict(codes)
 
 
@@ -36,19 +40,21 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-e", "--env", action="append", default=[], metavar="ENV,...",
-                        help="environments of tox.ini (default: torch213)")
+                        help="environments of tox.ini (default: lint,torch213)")
     parser.add_argument("--torch", action="append", default=[], metavar="VERSION,...",
-                        help="versions of torch, such as 2.13.0,2.15.0")
+                        help="versions of torch, such as 2.13.0,2.15.0; lint runs before them")
     parser.add_argument("rest", nargs="*", metavar="ARGUMENT", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def chosen(arguments: argparse.Namespace) -> list:
     """Return each environment that was asked for, with the version of torch ("" for its own)."""
-    names = [(name, "") for given in arguments.env for name in given.split(",")]
-    names += [(OWN.get(version, "torch"), version)
-              for given in arguments.torch for version in given.split(",")]
-    return names or [(OWN[environment.DEFAULT_TORCH], "")]
+    named = [(name, "") for given in arguments.env for name in given.split(",")]
+    torches = [(OWN.get(version, "torch"), version)
+               for given in arguments.torch for version in given.split(",")]
+    if named:
+        return named + torches
+    return [(LINT, ""), *(torches or [(OWN[environment.DEFAULT_TORCH], "")])]
 
 
 def run_one(python: str, name: str, version: str, rest: list) -> tuple:

@@ -27,7 +27,7 @@ _PUBLIC = {
     "FxpectError": "errors", "CheckFailure": "errors", "InputDrift": "errors", "NoRewrite": "errors",
 }
 
-__all__ = ["__version__", *_PUBLIC]
+__all__ = ["__version__"] + list(_PUBLIC)
 
 
 def __getattr__(name: str):

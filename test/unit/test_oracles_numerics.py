@@ -199,7 +199,11 @@ class NumericsTests(unittest.TestCase):
 
     def test_equal_draws_in_another_layout_are_a_note(self):
         """Numbers that stand elsewhere because the tensor they are like has other strides are no wrong numbers."""
-        rewritten = evidence(lambda x: torch.rand_like(x.t().contiguous()), lambda x: torch.rand_like(x.t()), normal(3, 4))
+        rewritten = evidence(
+            lambda x: torch.rand_like(x.t().contiguous()),
+            lambda x: torch.rand_like(x.t()),
+            normal(3, 4),
+        )
 
         found = [(one.cause, one.severity) for one in find_numerics(rewritten)]
 

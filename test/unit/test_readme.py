@@ -17,7 +17,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FXPECT = [sys.executable, "-m", "fxpect"]
 
-# How a command that takes long, or would change this environment, is tried: (arguments, exit codes, part of the output).
+# How a command is tried that takes long or would change this environment: (arguments, exit codes, part of the output).
 INSTEAD = {
     "python3 scripts/run_suite.py": ([sys.executable, "scripts/run_suite.py", "--help"], {0}, "--torch"),
     "python3 scripts/run_tests.py": ([sys.executable, "scripts/run_tests.py", "--help"], {0}, "--torch"),
@@ -25,7 +25,8 @@ INSTEAD = {
     "fxpect run": ([*FXPECT, "run", "-k", "no_such_test"], {exit_codes.NOTHING_RAN}, ""),
     "python -m unittest": ([sys.executable, "-m", "unittest", "test.unit.test_layers"], {0}, "OK"),
     "fxpect bugs": ([*FXPECT, "bugs"], {0}, ""),
-    "tox": ([sys.executable, "-c", "import configparser as c; p = c.ConfigParser(); p.read('tox.ini'); p['testenv']"], {0}, ""),
+    "tox": ([sys.executable, "-c",
+             "import configparser as c; p = c.ConfigParser(); p.read('tox.ini'); p['testenv']"], {0}, ""),
 }
 
 
@@ -45,7 +46,8 @@ class ReadmeTests(unittest.TestCase):
     maxDiff = None
 
     def run_in(self, folder, arguments):
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(Path(fxpect.__file__).parents[1])])}
+        library = Path(fxpect.__file__).parents[1]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(library)])}
         if Path(folder) != ROOT:
             environment["FXPECT_FIXTURES"] = str(Path(folder, "fixtures"))
         for name in ("CI", "EXPECTTEST_ACCEPT", "FXPECT_EXAMPLES", "FXPECT_SEED"):

@@ -259,11 +259,14 @@ class RunTestsTests(unittest.TestCase):
             return self.script.chosen(self.script.parse())
 
     def test_environments(self):
-        """Versions become environments of tox.ini, or "torch" where it has none of their own."""
-        self.assertEqual(self.chosen(), [("torch213", "")])
+        """Lint comes first; versions become environments of tox.ini, or "torch" where it has none of their own."""
+        self.assertEqual(self.chosen(), [("lint", ""), ("torch213", "")])
+        self.assertEqual(self.chosen("--torch", "2.13.0,2.15.0"),
+                         [("lint", ""), ("torch213", "2.13.0"), ("torch215", "2.15.0")])
+        self.assertEqual(self.chosen("-e", "torch215"), [("torch215", "")])
         self.assertEqual(self.chosen("-e", "lint", "--torch", "2.13.0,2.15.0"),
                          [("lint", ""), ("torch213", "2.13.0"), ("torch215", "2.15.0")])
-        self.assertEqual(self.chosen("--torch", "2.12.1"), [("torch", "2.12.1")])
+        self.assertEqual(self.chosen("--torch", "2.12.1"), [("lint", ""), ("torch", "2.12.1")])
 
     def test_the_rest_goes_on(self):
         """What stands after -- reaches the tests."""
@@ -277,24 +280,41 @@ class RunTestsTests(unittest.TestCase):
             with self.subTest(codes):
                 self.assertEqual(self.script.verdict(list(codes)), expected)
 
+    def summary(self, answers, *words):
+        """Return the exit code and what is printed where the environments answer so."""
+        out = io.StringIO()
+        with mock.patch.object(sys, "argv", ["run_tests.py", *words]), \
+                mock.patch.object(self.script, "run_one", side_effect=answers), \
+                mock.patch.object(self.script.environment, "ensure", return_value="python"), \
+                contextlib.redirect_stdout(out):
+            return self.script.main(), out.getvalue()
+
     def test_the_summary(self):
         """Each environment has its counts and its reasons; the last line is the sum, for any reader."""
         result = {"versions": {"torch": "2.13.0+cpu"}, "seconds": 61.4, "skips": {"needs CUDA": 2},
                   "tests": {"passed": 10, "failed": 1, "error": 1, "skipped": 2, "known": 3, "fixed": 1},
                   "tally": {"counts": {"pinned": 40, "examples": 900}}}
-        answers = [(0, None), (1, result)]
-        out = io.StringIO()
-        with mock.patch.object(sys, "argv", ["run_tests.py", "-e", "lint,torch213"]), \
-                mock.patch.object(self.script, "run_one", side_effect=answers), \
-                mock.patch.object(self.script.environment, "ensure", return_value="python"), \
-                contextlib.redirect_stdout(out):
-            code = self.script.main()
+
+        code, text = self.summary([(0, None), (1, result)])
 
         self.assertEqual(code, 1)
-        self.assertEqual(out.getvalue(), "\nsummary\n  lint: ok\n"
+        self.assertEqual(text, "\nsummary\n  lint: ok\n"
                          "  torch213, torch 2.13.0+cpu: 13 passed, 3 failed, 2 skipped; "
                          "40 pinned cases, 900 examples explored; 61 s\n    skipped 2: needs CUDA\n"
-                         "13 passed, 3 failed, 2 skipped\n")
+                         "13 passed, 3 failed, 2 skipped; lint passed\n")
+
+    def test_the_summary_tells_of_lint(self):
+        """A finding of lint fails the run though every test passes; a run without lint says so."""
+        result = {"versions": {"torch": "2.13.0"}, "seconds": 1, "skips": {}, "tally": {"counts": {}},
+                  "tests": {"passed": 2, "failed": 0, "error": 0, "skipped": 0, "known": 0, "fixed": 0}}
+
+        failed, text = self.summary([(1, None), (0, result)])
+        apart, other = self.summary([(0, result)], "-e", "torch213")
+
+        self.assertEqual((failed, apart), (1, 0))
+        self.assertIn("  lint: failed with exit code 1, see above\n", text)
+        self.assertEqual(text.splitlines()[-1], "2 passed, 0 failed, 0 skipped; lint failed")
+        self.assertEqual(other.splitlines()[-1], "2 passed, 0 failed, 0 skipped; lint not run")
 
     def test_an_old_result_is_not_shown_again(self):
         """A result of an earlier run is gone before tox starts, so it cannot stand in for this one."""
@@ -407,13 +427,17 @@ class BenchTests(unittest.TestCase):
 class CiTests(unittest.TestCase):
     """What CI runs."""
 
-    def test_ci_runs_the_tests_on_both(self):
-        """.ci/run is executable and runs the tests on both versions of torch."""
+    def test_ci_runs_lint_and_the_tests_on_both(self):
+        """.ci/run is executable and runs lint, and the tests on both versions of torch."""
         script = ROOT / ".ci" / "run"
 
         self.assertTrue(os.access(script, os.X_OK))
-        self.assertIn("scripts/run_tests.py --torch 2.13.0,2.15.0\n",
-                      script.read_text(encoding="utf-8"))
+        words = script.read_text(encoding="utf-8").splitlines()[-1].split()
+        self.assertEqual(words[:3], ["exec", "python3", "scripts/run_tests.py"])
+        run_tests = load_script("run_tests")
+        with mock.patch.object(sys, "argv", words[2:]):
+            self.assertEqual([name for name, _ in run_tests.chosen(run_tests.parse())],
+                             ["lint", "torch213", "torch215"])
 
     def test_scripts_are_executable_and_start_with_python(self):
         """Every script that a person runs can be run by its name."""

@@ -26,8 +26,6 @@ COMMANDS = {
     "diff": "show what a proposal changes, in words and then in lines",
     "accept": "write proposals into fixtures/",
     "reject": "throw proposals away",
-    "check": "explore the neighbourhood of a model and print what a pass breaks",
-    "passes": "list the passes that check knows by name",
 }
 # The most specific first.
 CODES: tuple[tuple[type[Exception], int], ...] = (

@@ -41,8 +41,7 @@ def find_numerics(evidence: Evidence) -> Iterator[CheckFailure]:
             if wrong is not None:
                 random = wrong.kind == "values" and before.drew and i in evidence.random_outputs
                 kind = "random-values" if random else wrong.kind
-                forgiven = drawn_in_another_order(evidence) if random else kind == "signed-zero" and not _negative_zero(evidence)
-                severity = NOTE if forgiven else ERROR
+                severity = NOTE if _is_forgiven(kind, evidence) else ERROR
                 yield evidence.failure(
                     "numerics", kind, f"output {i}: {wrong}", node=evidence.output_name(i), severity=severity
                 )
@@ -50,6 +49,13 @@ def find_numerics(evidence: Evidence) -> Iterator[CheckFailure]:
             yield evidence.failure(
                 "numerics", difference.kind, f"output {i}: {difference}", node=evidence.output_name(i)
             )
+
+
+def _is_forgiven(kind: str, evidence: Evidence) -> bool:
+    """Whether a legal rewrite may do this: draw the same numbers in another order, or lose the sign of a zero."""
+    if kind == "random-values":
+        return drawn_in_another_order(evidence)
+    return kind == "signed-zero" and not _negative_zero(evidence)
 
 
 def _negative_zero(evidence: Evidence) -> bool:

@@ -22,7 +22,7 @@ def add_metadata(gm, args, key, symbols=None):
     fakes, made = {}, {}
     nodes = list(gm.graph.nodes)
     holders = [n for n in nodes if n.op == "placeholder"]
-    dynamic = {}
+    dynamic: dict[str, set[int]] = {}
     for name, dim in symbols.values():
         dynamic.setdefault(name, set()).add(dim)
     for node, arg in zip(holders, args, strict=True):
@@ -143,7 +143,7 @@ def metadata_difference(gm, args, key, symbols=None):
     """Return in words where the recorded metadata is not what the nodes compute, or None."""
     recorded = {n: n.meta.get(key) for n in gm.graph.nodes if n.op != "output"}
     twin = torch.fx.GraphModule(gm, torch.fx.Graph())
-    mapping = {}
+    mapping: dict[torch.fx.Node, torch.fx.Node] = {}
     twin.graph.output(twin.graph.graph_copy(gm.graph, mapping))
     add_metadata(twin, args, key, symbols)
     for old, new in mapping.items():

@@ -54,7 +54,7 @@ def source_of(pass_: Any) -> str:
     module, name = getattr(fn, "__module__", None), getattr(fn, "__qualname__", None)
     if module in (None, "__main__", "builtins") or name is None or "<" in name:
         return f"the_pass = ...  # FILL IN: the callable that {pass_.name!r} stands for"
-    return f"import importlib\n\nthe_pass = importlib.import_module({module!r})" + "".join(f".{p}" for p in name.split("."))
+    return f"import importlib\n\nthe_pass = importlib.import_module({module!r}).{name}"
 
 
 def _build(gm: GraphModule, name: str = "build") -> str:
@@ -116,17 +116,18 @@ def _tensor(value: Any) -> str:
     if not isinstance(value, torch.Tensor):
         return repr(value)
     plain = value.detach()
+    sizes, strides = list(plain.shape), list(plain.stride())
     grad = ".requires_grad_()" if value.requires_grad else ""
     if plain.numel() > MAX_LITERAL:
-        return f"torch.randn({list(plain.shape)}, generator=torch.Generator().manual_seed(0)).to({plain.dtype}){grad}"
-    text = f"torch.tensor({_literal(plain.tolist(), {})}, dtype={plain.dtype}).reshape({list(plain.shape)})"
+        return f"torch.randn({sizes}, generator=torch.Generator().manual_seed(0)).to({plain.dtype}){grad}"
+    text = f"torch.tensor({_literal(plain.tolist(), {})}, dtype={plain.dtype}).reshape({sizes})"
     if plain.stride() != torch.empty(plain.shape).stride():
         if any(s == 0 for s, n in zip(plain.stride(), plain.shape, strict=True) if n > 1):
             narrow = [1 if s == 0 else n for s, n in zip(plain.stride(), plain.shape, strict=True)]
             first = plain[tuple(slice(0, n) for n in narrow)]
-            text = f"torch.tensor({_literal(first.tolist(), {})}, dtype={plain.dtype}).expand({list(plain.shape)})"
+            text = f"torch.tensor({_literal(first.tolist(), {})}, dtype={plain.dtype}).expand({sizes})"
         else:
-            text = f"torch.empty_strided({list(plain.shape)}, {list(plain.stride())}, dtype={plain.dtype}).copy_({text})"
+            text = f"torch.empty_strided({sizes}, {strides}, dtype={plain.dtype}).copy_({text})"
     return text + grad
 
 
