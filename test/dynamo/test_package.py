@@ -8,9 +8,7 @@ runs on the eager backend: Inductor needs a C++ compiler, the variants for CUDA 
 """
 
 import functools
-import importlib.util
 import re
-import sys
 import tempfile
 from pathlib import Path
 from unittest import mock
@@ -21,7 +19,7 @@ from torch._dynamo.package import DiskDynamoStore, SystemInfo, load_guards_state
 from torch.fx.passes.dialect.common.cse_pass import CSEPass
 
 import fxpect
-from fxpect.compiling import RecordingBackend, graphs_of, save_package
+from fxpect.compiling import RecordingBackend, graphs_of, save_package, source_module
 
 explore = functools.partial(fxpect.explore, max_examples=5)
 SIZES = st.integers(2, 5)
@@ -234,9 +232,9 @@ class StoreTests(fxpect.TestCase):
                    "comment below": source + "# later\n", "nothing": source}[change]  # fmt: skip
         x = torch.randn(3)
         with tempfile.TemporaryDirectory() as folder:
-            with imported(Path(folder), source) as module:
+            with source_module(source, "packaged_module", folder) as module:
                 saved = save_package(module.function, (x,))
-            with imported(Path(folder), changed) as module:
+            with source_module(changed, "packaged_module", folder) as module:
                 if change in ("body", "callee"):
                     with self.assertRaisesRegex(RuntimeError, "Source code changes detected for"):
                         saved.load(module.function)
@@ -278,23 +276,6 @@ def summary(entry):
 def module_of(saved_graph):
     """Return the graph module of a saved graph."""
     return saved_graph.after_deserialization().__self__
-
-
-class imported:
-    """A module with some source, in a file, for as long as the ``with`` lasts."""
-
-    def __init__(self, folder, source):
-        self.path, self.source = folder / "packaged_module.py", source
-
-    def __enter__(self):
-        self.path.write_text(self.source, encoding="utf-8")
-        specification = importlib.util.spec_from_file_location("packaged_module", self.path)
-        sys.modules["packaged_module"] = module = importlib.util.module_from_spec(specification)
-        specification.loader.exec_module(module)
-        return module
-
-    def __exit__(self, *args):
-        del sys.modules["packaged_module"]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ import logging
 import sys
 import unittest
 from pathlib import Path
+from unittest import mock
+
+from torch._dynamo.output_graph import OutputGraph
 
 TEST = Path(__file__).resolve().parent.parent
 
@@ -41,3 +44,15 @@ def _failure(module, name, faults):
     if not result.testsRun or result.skipped:
         raise AssertionError(f"expected {name} to run; it was skipped: {result.skipped}")
     return "\n".join(text for _, text in [*result.failures, *result.errors])
+
+
+def recorded_as(change):
+    """Return the fault that dynamo writes a call into the graph as ``change`` makes it of (target, args, kwargs)."""
+    create_proxy = OutputGraph.create_proxy
+
+    def create(graph, kind, target, args, kwargs, *more, **options):
+        if kind.startswith("call_"):
+            target, args, kwargs = change(target, args, kwargs)
+        return create_proxy(graph, kind, target, args, kwargs, *more, **options)
+
+    return mock.patch.object(OutputGraph, "create_proxy", create)

@@ -10,31 +10,18 @@ from unittest import mock
 
 import torch
 import torch._dynamo
-from torch._dynamo.output_graph import OutputGraph
 from torch._dynamo.variables import functions
 from torch._dynamo.variables.builder import VariableBuilder
 from torch._functorch import fx_minifier
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from test.quality.faults import failure_of
+from test.quality.faults import failure_of, recorded_as
 
 try:
     import einops
 except ImportError:
     einops = None
-
-
-def recorded_as(change):
-    """Return the fault that dynamo writes a call into the graph as ``change`` makes it of (target, args, kwargs)."""
-    create_proxy = OutputGraph.create_proxy
-
-    def create(graph, kind, target, args, kwargs, *more, **options):
-        if kind.startswith("call_"):
-            target, args, kwargs = change(target, args, kwargs)
-        return create_proxy(graph, kind, target, args, kwargs, *more, **options)
-
-    return mock.patch.object(OutputGraph, "create_proxy", create)
 
 
 class ModuleFaultTests(unittest.TestCase):
