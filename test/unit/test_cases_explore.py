@@ -1,6 +1,7 @@
 """Exploration: every stored case, then fresh examples; one small finding, the same in any order."""
 
 import contextlib
+import dataclasses
 import inspect
 import os
 import sys
@@ -617,6 +618,10 @@ class PinnedTests(InScratch):
 
         self.assertIn(f"1 of {len(cases)} stored cases", message)
         self.assertIn("no_such_operator", message)
+
+        cases[lost.key] = dataclasses.replace(lost, afters=(("torch<1.0", text.strip("\n")),))
+        path.write_text(format_document(document.with_cases(cases)))
+        self.assertEqual(messages(outcome(self.owner())), [])
 
     def test_no_run_touches_a_fixture(self):
         """Runs that hold, drift and fail leave every stored byte as it was."""

@@ -223,6 +223,7 @@ class GoldenTests(InStore):
         (message,) = self.run_test(Golden)
 
         self.assertIn("expected the test to reach every stored case", message)
+        self.assertIn("where only other torches make one, its after: becomes 'after torch<A.B:'", message)
 
     def test_failing_test_need_not_reach_every_case(self):
         """A test that fails or is skipped says nothing of the cases it never reached."""
@@ -307,6 +308,23 @@ class GoldenTests(InStore):
 
         self.assertEqual(self.run_test(case(pass_=folds_and_copies)), [])
         self.assertIn("after torch>=", next(iter(self.stored().values())))
+
+    def test_capture_of_a_version(self):
+        """A capture that a newer torch gives is stored beside the old one; each torch makes its own and misses none."""
+        self.run_test(case())
+        self.accept()
+        with mock.patch.object(torch, "__version__", "99.1.0"):
+            (message,) = self.run_test(case(model=two_relus_times))
+            self.assertIn("CaptureDrift", message)
+            self.assertEqual(self.accept(version_section=True), ["accepted"])
+
+            self.assertEqual(self.run_test(case(model=two_relus_times)), [])
+
+        self.assertEqual(self.run_test(case()), [])
+        (text,) = self.stored().values()
+        self.assertEqual([text.count(f"after torch{end}:\n") for end in ("<99.1", ">=99.1")], [1, 1])
+        (message,) = self.run_test(case(model=two_relus_times))
+        self.assertIn("no graph after is stored for this case yet under this torch, only for torch>=99.1", message)
 
     def test_must_is_checked(self):
         """A hand-written must: in the file is checked, and its breach is no proposal."""

@@ -384,10 +384,71 @@ class VersionTests(AcceptCase):
         self.store(old)
         self.run_once(new, torch="2.15.0")
         self.assertEqual(self.accept(version_section=True), [ACCEPTED])
-        self.assertEqual(len(self.cases()), 2)
+        self.assertEqual({case.before: case.afters for case in self.cases()},
+                         {BEFORE: (("torch<2.15", AFTER),), "b = x": (("torch>=2.15", OTHER),)})
         self.run_once(old, torch="2.13.0")
         self.run_once(new, torch="2.15.0")
         self.assertEqual(self.live(), [])
+
+    def test_each_torch_waits_for_its_own_capture_alone(self):
+        """Of two cases for two torches each torch makes one, and misses only that one."""
+        old, new = Case.make(BEFORE, after=AFTER, title="t"), Case.make("b = x", after=OTHER, title="t")
+        self.store(old)
+        self.run_once(new, torch="2.15.0")
+        self.accept(version_section=True)
+
+        stored = Store.for_test(self.here / "test/test_x.py", "X", "test_y")
+
+        self.assertEqual([case.before for case in stored.unclaimed("2.13.0")], [BEFORE])
+        self.assertEqual([case.before for case in stored.unclaimed("2.16.0")], ["b = x"])
+
+    def test_capture_of_one_torch_that_changes_again_stays_its_own(self):
+        """A plain accept replaces the case of the run's torch under its condition; the other torch keeps its own."""
+        old = Case.make(BEFORE, afters=[("torch<2.15", AFTER)])
+        new = Case.make("b = x", afters=[("torch>=2.15", OTHER)])
+        for torch, sections in (("2.13.0", {"c = x": "torch<2.15", "b = x": "torch>=2.15"}),
+                                ("2.15.1", {BEFORE: "torch<2.15", "c = x": "torch>=2.15"})):
+            with self.subTest(torch=torch):
+                self.store(old, new)
+                self.run_once(Case.make("c = x", after="z"), torch=torch)
+                self.assertEqual([entry.kind for entry in self.live()], ["before changed"])
+                self.assertEqual(self.accept(), [ACCEPTED])
+                self.assertEqual({case.before: case.afters[0][0] for case in self.cases()}, sections)
+
+    def test_case_that_one_torch_adds_is_its_own(self):
+        """With a section a new case of a file is that of the run's torch; plainly, or in a new file, of every torch."""
+        new = Case.make("n", options="o=1", after="c")
+        for stored, section, expected in (([Case.make(BEFORE, after=AFTER)], True, (("torch>=2.15", "c"),)),
+                                          ([Case.make(BEFORE, after=AFTER)], False, ()), ([], True, ())):
+            with self.subTest(stored=bool(stored), section=section):
+                self.store(*stored)
+                self.run_once(*stored, new, torch="2.15.0")
+                self.assertEqual(self.accept(version_section=section), [ACCEPTED])
+                self.assertEqual([case.afters for case in self.cases() if case.key == new.key], [expected])
+
+    def test_case_that_two_torches_add_is_for_all(self):
+        """A new case that two torches propose has a plain text also with sections; what one adds to it is its own."""
+        both, one = Case.make("n", options="o=1", after="c"), Case.make("m", options="o=2", after="d")
+        self.run_once(both, torch="2.13.0")
+        self.run_once(both, one, torch="2.15.0")
+
+        self.assertEqual(sorted(self.accept(version_section=True)), [ACCEPTED] * 2 + [ALREADY])
+
+        self.assertEqual({case.before: (case.after, case.afters) for case in self.cases()},
+                         {"n": ("c", ()), "m": (None, (("torch>=2.15", "d"),))})
+
+    def test_accepting_a_capture_of_one_torch_is_idempotent(self):
+        """Accepting the same proposals again finds both cases stored, and writes nothing."""
+        self.store(Case.make(BEFORE, after=AFTER))
+        self.run_once(Case.make("b = x", after=OTHER), Case.make("n", options="o=1", after="c"), torch="2.15.0")
+        entries = self.live()
+        accept(self.root, entries, version_section=True)
+        old = self.fx.read_bytes()
+
+        found = accept(self.root, entries, version_section=True)
+
+        self.assertEqual([outcome.status for outcome in found], [ALREADY] * 2)
+        self.assertEqual(self.fx.read_bytes(), old)
 
 
 if __name__ == "__main__":

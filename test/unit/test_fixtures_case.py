@@ -50,6 +50,31 @@ class CaseTests(unittest.TestCase):
         self.assertEqual(case.with_text("", "y").afters, ())
         self.assertEqual(case.with_text("torch>=2.13", "x").afters, (("torch>=2.15", "y"),))
 
+    def test_case_without_a_plain_after_is_for_the_torches_of_its_sections(self):
+        """Other torches make no such case; one with a plain text, an error or no result yet is for all of them."""
+        limited = dataclasses.replace(ONE, after=None)
+
+        self.assertEqual([limited.applies(torch) for torch in ("2.13.0", "2.15.0", "2.16.0")], [False, True, True])
+        self.assertIsNone(limited.expected("2.13.0"))
+        for case in (ONE, Case.make(BEFORE), Case.make(BEFORE, raises="ValueError: no")):
+            self.assertTrue(case.applies("2.13.0"))
+
+    def test_only_before_ends_every_section(self):
+        """Plain text and sections end before the release, nested ones as they were; where none is left, no case."""
+        nested = Case.make(BEFORE, after="all", afters=[("torch>=2.13", "outer"), ("torch>=2.13,<2.16", "inner"),
+                                                        ("torch>=2.17", "later"), ("torch<2.12", "old")])
+
+        ended = nested.only_before("2.15.0")
+
+        self.assertIsNone(ended.after)
+        self.assertEqual(dict(ended.afters), {"torch<2.12": "old", "torch<2.15": "all", "torch>=2.13,<2.15": "inner"})
+        for torch in ("2.11.0", "2.12.0", "2.13.0", "2.14.0"):
+            self.assertEqual(ended.expected(torch), nested.expected(torch))
+        self.assertFalse(ended.applies("2.15.0"))
+        self.assertIsNone(dataclasses.replace(ONE, after=None).only_before("2.15.0"))
+        error = Case.make(BEFORE, raises="ValueError: no")
+        self.assertIs(error.only_before("2.15.0"), error)
+
     def test_canonical_text_trims_and_keeps_the_rest(self):
         """Line ends and blank borders are normalised; indentation and inner blank lines stay."""
         self.assertEqual(canonical_text("\r\n\r\n  a  \r\n\r\n    b \r\n"), "  a\n\n    b")

@@ -162,6 +162,18 @@ class FindTests(StoreCase):
         self.assertTrue(stored.find(Case.make("b")).drifted)
         self.assertIsNone(stored.find(Case.make("c")).case)
 
+    def test_case_of_other_torches_is_neither_drifted_nor_missed(self):
+        """A case that only other torches make is found by its key alone, and nobody waits for it here."""
+        other = Case.make("a\nb", title="t", afters=[("torch<2.15", "1")])
+        self.store(other)
+        stored = self.open()
+
+        self.assertIsNone(stored.find(Case.make("a\nc", title="t"), "2.15.0").case)
+        self.assertEqual(stored.unclaimed("2.15.0"), ())
+        self.assertEqual(stored.unclaimed("2.13.0"), (other,))
+        self.assertEqual(stored.find(Case.make("a\nc", title="t"), "2.13.0").case, other)
+        self.assertEqual(self.open().find(Case.make("a\nb", title="t"), "2.15.0").case, other)
+
     def test_unclaimed_are_those_the_test_no_longer_makes(self):
         """What nothing was found for is listed; a case that is run from the store counts as found."""
         one, two = Case.make("a", after="1"), Case.make("b", options="o=1", after="2")

@@ -5,6 +5,7 @@ import unittest
 
 from fxpect.errors import FxpectError
 from fxpect.fixtures.versions import (
+    below,
     canonical_condition,
     check_conditions,
     choose,
@@ -73,6 +74,13 @@ class ConditionTests(unittest.TestCase):
         conditions = ["torch>=2.13", "torch>=2.15", "torch>=2.15,<2.16"]
         self.assertEqual([parent(name, conditions) for name in conditions],
                          ["", "torch>=2.13", "torch>=2.15"])
+
+    def test_below_is_what_is_left_for_the_releases_before(self):
+        """A condition ends before the release, stays where it ended already, and is none where it starts later."""
+        for condition, left in (("", "torch<2.15"), ("torch>=2.13", "torch>=2.13,<2.15"), ("torch<2.14", "torch<2.14"),
+                                ("torch==2.15.*", ""), ("torch>=2.16", ""), ("torch>=2.13,<3", "torch>=2.13,<2.15")):
+            with self.subTest(condition=condition):
+                self.assertEqual(below(condition, "2.15.1+cpu"), left)
 
     def test_sorted_by_first_release(self):
         """Sections stand in a file by their first release, then by their last."""
