@@ -185,6 +185,17 @@ class NumberTests(unittest.TestCase):
         self.assertFalse(torch.equal(first.a, first.b))
         self.assertTrue(torch.equal(first.a, second.a) and torch.equal(first.b, second.b))
 
+    def test_sparse_and_quantized_tensors(self):
+        """Of these a text holds the type alone; what is read has no elements, or zeros, and no accident."""
+        for tensor in (torch.eye(3).to_sparse(), torch.quantize_per_tensor(torch.ones(2, 40), 0.5, 0, torch.qint8)):
+            lines, parsed = self.told(a=tensor)
+
+            self.assertNotIn(" = ", lines[0])
+            for name in ("shape", "dtype", "layout"):
+                self.assertEqual(getattr(parsed.a, name), getattr(tensor, name))
+            dense = parsed.a.to_dense() if parsed.a.is_sparse else parsed.a.dequantize()
+            self.assertFalse(dense.any())
+
     def test_numbers_that_do_not_fit(self):
         """A kind or number that the type cannot have is an error with its line."""
         for given, told in (('"f32[20]" = "index:3"', "needs an integer dtype"), ('"f32[20]" = "sevens"', "sevens"),

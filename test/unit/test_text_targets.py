@@ -206,6 +206,21 @@ class LawTests(unittest.TestCase):
             self.assertTrue(explained.graphs)
 
 
+    def test_options_as_a_record(self):
+        """The options of a loss become a call of their class, whose fields are its arguments."""
+        options = torch.nn.modules.linear_cross_entropy_options.LinearCrossEntropyOptions(allow_retain_graph=True)
+
+        def model(x, weight, target):
+            return F.linear_cross_entropy(x, weight, target, options=options)
+
+        text = graph_text(torch.fx.symbolic_trace(model))
+        self.assertIn("torch.nn.modules.linear_cross_entropy_options.LinearCrossEntropyOptions(allow_retain_graph=True",
+                      text)
+        self.assertEqual(graph_text(parse_graph(text)), text)
+        x, weight, target = torch.rand(4, 3), torch.rand(5, 3), torch.tensor([0, 4, 2, 1])
+        self.assertTrue(torch.equal(parse_graph(text)(x, weight, target), model(x, weight, target)))
+
+
 def public_functions(holder):
     """Return the names of the functions of a module that a person may call."""
     names = {name for name, value in vars(holder).items() if not name.startswith("_") and callable(value)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import keyword
 import re
 import struct
@@ -15,13 +14,13 @@ from torch.fx import Graph, GraphModule, Node
 
 from fxpect.errors import GraphTextError, SpecError
 from fxpect.specs.values import check_kind, default_kind, kind_of, make_values
-from fxpect.text.annotations import ATTRIBUTE, MOST_ELEMENTS
+from fxpect.text.annotations import ATTRIBUTE
+from fxpect.text.constructors import Kind, built_tensors, constructor
 from fxpect.text.effects import attribute_of
 
 SIGNATURE = "fxpect_signature"
 _SHOWN_ELEMENTS = 16
 _SMALL = "index:4"  # the integers of an attribute of which a text says nothing: they may be used to index
-_NOTHING: Any = object()
 _COUNTER = re.compile(r"_\d+$")
 # What torch fills the state of a new norm with; its text is silent about state that is still so.
 _NEW_NORM = {"running_mean": 0, "running_var": 1, "num_batches_tracked": 0, "weight": 1, "bias": 0}
@@ -72,9 +71,9 @@ def declare(attributes: dict[str, tuple[str, str, Any]], type_text: Callable[...
         elif isinstance(value, torch.Tensor):
             lines.append(f'{text}: "{type_text(value, ATTRIBUTE)}"{_contents(value, constant)}')
         elif isinstance(value, torch.nn.Module):
-            made = _constructor(value, constant)
+            made = constructor(value, constant)
             lines.append(f"{text} = {made}")
-            for inner, tensor in _trained(value) if made.startswith("torch.nn.") else ():
+            for inner, tensor in _told(value, made) if made.startswith("torch.nn.") else ():
                 if f"{path}.{inner}" not in attributes:
                     lines.append(f'{attribute_text(f"{path}.{inner}")}: "{type_text(tensor, ATTRIBUTE)}"'
                                  f"{_learned(inner, tensor, constant)}")
@@ -96,19 +95,25 @@ def _owners_first(attributes: dict[str, tuple[str, str, Any]]) -> Iterator[tuple
                 yield attributes[owner]
 
 
-def _trained(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the state of the norms in a module that is not what torch fills a new one with, under its name.
+def _told(module: torch.nn.Module, made: str) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield, under its name, each tensor in a module of which a text says more than the call that builds the module.
 
-    Other modules begin with random numbers, which a text leaves out as it does those of parameters.
+    It is of another kind than the call makes, or the state of a norm that is no longer new, or another buffer.
+    Parameters begin with random numbers, which a text leaves out.
     """
-    for prefix, inner in module.named_modules() if module._modules else [("", module)]:
-        if "Norm" not in type(inner).__name__:
-            continue
+    known = built_tensors(made)
+    for prefix, inner in module.named_modules():
         for name, tensor in (*inner._parameters.items(), *inner._buffers.items()):
-            if tensor is None or not _is_plain(tensor) or name not in _NEW_NORM:
-                continue
-            if not bool((tensor.detach() == _NEW_NORM[name]).all()):
-                yield f"{prefix}.{name}" if prefix else name, tensor
+            if tensor is not None:
+                path = f"{prefix}.{name}" if prefix else name
+                if known.get(path) != Kind.of(tensor) or _has_content(inner, name, tensor):
+                    yield path, tensor
+
+
+def _has_content(module: torch.nn.Module, name: str, tensor: torch.Tensor) -> bool:
+    if "Norm" not in type(module).__name__:
+        return name in module._buffers
+    return _is_plain(tensor) and name in _NEW_NORM and not bool((tensor.detach() == _NEW_NORM[name]).all())
 
 
 def _learned(name: str, value: torch.Tensor, constant: Callable[[Any], str]) -> str:
@@ -160,104 +165,16 @@ def _shortest(number: Any) -> Any:
     return next((value for value in short if struct.pack("f", value) == packed), number)
 
 
-def _constructor(module: torch.nn.Module, constant: Callable[[Any], str]) -> str:
-    """Return the call that builds a torch.nn module like this one, or ``opaque(...)``."""
-    kind: Any = type(module)
-    name_of_kind = kind.__name__
-    unknown = f'opaque("{kind.__module__}.{kind.__qualname__}")'
-    if _MODULES.get(name_of_kind) is not kind:
-        return unknown
-    arguments = []
-    for name, parameter in _parameters(kind):
-        value = _argument(module, name)
-        if value is _NOTHING:
-            if parameter.default is parameter.empty:
-                return unknown
-            continue
-        if parameter.default is parameter.empty:
-            arguments.append(constant(value))
-        elif value != parameter.default and not _same_sizes(value, parameter.default):
-            arguments.append(f"{name}={constant(value)}")
-    held = module.parameters() if module._modules else module._parameters.values()
-    dtypes = {tensor.dtype for tensor in held if tensor is not None}
-    if len(dtypes) == 1 and torch.float32 not in dtypes:
-        arguments.append(f"dtype={dtypes.pop()}")
-    return f"torch.nn.{name_of_kind}({', '.join(arguments)})" + ("" if module.training else ".eval()")
-
-
-@functools.cache
-def _parameters(kind: Any) -> list[tuple[str, inspect.Parameter]]:
-    """Return the arguments that a text shows: all but self, those for a device and a dtype, and the starred."""
-    # Recurrent modules take *args, and hand them to the base after the name of their kind.
-    recurrent = issubclass(kind, torch.nn.RNNBase) and kind is not torch.nn.RNNBase
-    found = dict(inspect.signature(torch.nn.RNNBase.__init__ if recurrent else kind.__init__).parameters)
-    if kind is torch.nn.RNN:
-        found["nonlinearity"] = inspect.Parameter("nonlinearity", inspect.Parameter.KEYWORD_ONLY, default="tanh")
-    unseen = ("self", "device", "dtype", *(("mode",) if recurrent else ()))
-    return [(name, parameter) for name, parameter in found.items() if name not in unseen
-            and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)]
-
-
-def _argument(module: torch.nn.Module, name: str) -> Any:
-    """Return a constructor argument from the attribute of the same name; a tensor there means "yes"."""
-    value = vars(module).get(name, _NOTHING)  # quicker than getattr, which looks through parameters and modules
-    if value is _NOTHING:
-        value = module._parameters.get(name, _NOTHING)
-    if value is _NOTHING:
-        value = getattr(module, name, _NOTHING)
-    return value is not None if name == "bias" and not isinstance(value, bool) and value is not _NOTHING else value
-
-
-def _same_sizes(value: Any, default: Any) -> bool:
-    """Say whether ``value`` is the tuple that torch makes of a single default number."""
-    return isinstance(value, tuple) and type(default) is int and all(item == default for item in value)
-
-
-def _buildable_modules() -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name in torch.nn.modules.__all__:
-        kind = getattr(torch.nn, name, None)
-        is_module = isinstance(kind, type) and issubclass(kind, torch.nn.Module)
-        if is_module and kind.__module__.startswith("torch.nn.modules"):
-            if name not in ("Module", "Container", "Sequential", "ModuleList", "ModuleDict", "ParameterList",
-                            "ParameterDict"):
-                found[name] = kind
-    return found
-
-
-_MODULES = _buildable_modules()
-
-
-def build_module(name: str, args: list[Any], kwargs: dict[str, Any], line: int) -> torch.nn.Module:
-    """Return a torch.nn module made from constants; its parameters come from a seed of their own.
-
-    Raises GraphTextError for a class that is not in torch.nn, or when torch refuses the arguments.
-    """
-    kind = _MODULES.get(name.removeprefix("torch.nn."))
-    if kind is None or not name.startswith("torch.nn."):
-        raise GraphTextError(f"expected a module of torch.nn; got {name}", line)
-    try:
-        with torch.device("meta"):  # how large it would be, without the memory
-            parameters = kind(*args, **kwargs).parameters()
-            sizes = [tensor.numel() for tensor in parameters if not torch.nn.parameter.is_lazy(tensor)]
-        if sum(sizes) > MOST_ELEMENTS:
-            raise GraphTextError(f"expected at most {MOST_ELEMENTS} parameters; {name} has {sum(sizes)}", line)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return kind(*args, **kwargs)
-    except GraphTextError:
-        raise
-    except Exception as error:
-        raise GraphTextError(f"cannot build {name}: {error}", line) from error
-
-
 def fill(value: torch.Tensor, numbers: Any, path: str, line: int) -> None:
     """Write into a real tensor what a text says of it: its numbers, one number, or a kind of ``fxpect.specs.values``.
 
     Where it says nothing (None), and for a kind, the elements depend on ``path``, the dtype and the shape alone.
     Raises GraphTextError where the numbers do not fit the type.
     """
+    if numbers is None and value.layout is not torch.strided:
+        return  # without elements
     if numbers is None and value.is_quantized:
+        value.copy_(torch.zeros(value.shape))
         return
     dtype, shape = value.dtype, tuple(value.shape)
     try:
@@ -299,6 +216,7 @@ def place(module: torch.nn.Module, path: str, value: Any, line: int) -> None:
     elif isinstance(value, torch.nn.Parameter):
         setattr(module, last, value)  # not register_parameter: recurrent modules keep a list of their parameters
     elif isinstance(value, torch.Tensor):
+        module._parameters.pop(last, None)
         module.register_buffer(last, value)
     else:
         setattr(module, last, value)

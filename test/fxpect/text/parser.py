@@ -10,7 +10,7 @@ import torch
 from torch.fx import Graph, GraphModule, Node
 
 from fxpect.errors import GraphTextError
-from fxpect.text import modules, propagation
+from fxpect.text import constructors, modules, propagation
 from fxpect.text.annotations import MISSING, TypeReader
 from fxpect.text.signature import read_signature
 from fxpect.text.symbols import SymbolTable
@@ -201,19 +201,9 @@ class _GraphReader:
                 raise GraphTextError(f"self.{other} is not declared", line)
             self._attach(path, modules.attribute_of(self.root, other), line)
         else:
-            self._attach(path, self._module_or_constant(value, line), line)
-
-    def _module_or_constant(self, value: Any, line: int) -> Any:
-        training = True
-        call = value
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "eval":
-            training, call = False, call.func.value
-        name = dotted(call.func) if isinstance(call, ast.Call) else None
-        if name is None or not name.startswith("torch.nn."):
-            return self.reader.read(value)
-        kwargs = {item.arg: self.reader.read(item.value) for item in call.keywords if item.arg}
-        made = modules.build_module(name, [self.reader.read(item) for item in call.args], kwargs, line)
-        return made.train(training)
+            read = constructors.read_constructor(value, self.reader) if constructors.is_constructor(value) \
+                else self.reader.read(value)
+            self._attach(path, read, line)
 
     def _define(self, name: str, annotation: Any, value: Any, line: int) -> None:
         path = _attribute_path(value)

@@ -75,7 +75,8 @@ _MORE_TORCH = frozenset(
         "_functorch.predispatch._make_dual _functorch.predispatch._unpack_dual "
         "_functorch.predispatch._wrap_for_grad _functorch.predispatch._unwrap_for_grad "
         "_functorch.eager_transforms._set_tensor_requires_grad _functorch.eager_transforms._autograd_grad "
-        "_C._set_fwd_grad_enabled autograd.forward_ad._maybe_load_decompositions").split())
+        "_C._set_fwd_grad_enabled autograd.forward_ad._maybe_load_decompositions "
+        "nn.modules.linear_cross_entropy_options.LinearCrossEntropyOptions").split())
 
 # Reached by an allowed path, yet able to touch files, processes, or run a callable that the text supplies.
 _REFUSED_TORCH = frozenset(
