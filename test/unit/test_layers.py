@@ -16,7 +16,7 @@ LAYERS = (
     {"errors"},
     {"records", "loading"},
     {"specs", "fixtures", "report"},
-    {"text"},
+    {"text", "pages"},
     {"contracts"},
     {"examples"},
     {"capture"},
@@ -30,7 +30,7 @@ LAYERS = (
     {"__main__"},
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
-WITHOUT_TORCH = ("errors", "records", "loading", "fixtures", "report", "commands")
+WITHOUT_TORCH = ("errors", "records", "loading", "fixtures", "report", "pages", "commands")
 MAX_LINES = 600
 MAX_FUNCTION_LINES = 80
 

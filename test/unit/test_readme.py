@@ -24,6 +24,7 @@ INSTEAD = {
     "pip install -e .": ([sys.executable, "-c", "import fxpect.commands.main"], {0}, ""),
     "fxpect run": ([*FXPECT, "run", "-k", "no_such_test"], {exit_codes.NOTHING_RAN}, ""),
     "python -m unittest": ([sys.executable, "-m", "unittest", "test.unit.test_layers"], {0}, "OK"),
+    "fxpect catalogue": ([*FXPECT, "catalogue", "test/unit", "--out", "PROJECT/pages"], {0}, "index.html"),
     "fxpect bugs": ([*FXPECT, "bugs"], {0}, ""),
     "tox": ([sys.executable, "-c",
              "import configparser as c; p = c.ConfigParser(); p.read('tox.ini'); p['testenv']"], {0}, ""),
@@ -83,7 +84,7 @@ class ReadmeTests(unittest.TestCase):
             with self.subTest(command):
                 if command in INSTEAD:
                     arguments, codes, part = INSTEAD[command]
-                    ran = self.run_in(ROOT, arguments)
+                    ran = self.run_in(ROOT, [word.replace("PROJECT", project) for word in arguments])
                 else:
                     words = shlex.split(command)
                     self.assertEqual(words[0], "fxpect", "a command that this test does not know how to run")

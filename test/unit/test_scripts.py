@@ -447,5 +447,47 @@ class CiTests(unittest.TestCase):
                 self.assertTrue(path.read_text(encoding="utf-8").startswith("#!/usr/bin/env python3\n"))
 
 
+class LookAtPagesTests(unittest.TestCase):
+    """look_at_pages.py without a browser: what it asks for, and what it complains about."""
+
+    class Answering:
+        """Stands for the browser: has reported ``events`` of a page that is ``wide`` px wider than the window."""
+
+        def __init__(self, events, wide):
+            self.events, self.wide = events, wide
+
+        def value(self, expression):
+            return self.wide
+
+    def complaints(self, *events, wide=0):
+        browser = self.Answering([{"method": method, "params": about} for method, about in events], wide)
+        return list(load_script("look_at_pages").complaints(browser, Path("/pages")))
+
+    def test_complaints(self):
+        """A page of the folder's own files is fine; a request elsewhere, a word in the console, and width are not."""
+        def asks(url):
+            return "Network.requestWillBeSent", {"request": {"url": url}}
+
+        fine = (asks("file:///pages/style.css"), asks("data:,"), ("Page.loadEventFired", {}))
+        self.assertEqual(self.complaints(*fine), [])
+        self.assertEqual(self.complaints(*fine, asks("https://x.org/a.js"), asks("file:///pages2/a.js"), wide=7),
+                         ["asks for https://x.org/a.js", "asks for file:///pages2/a.js",
+                          "is 7 px wider than the window"])
+        for method in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"):
+            self.assertEqual(self.complaints((method, {"text": "no"})), ['says in the console: {"text": "no"}'])
+
+    def test_what_it_needs(self):
+        """Without pages, and without a browser, it ends with 2 and says what to do."""
+        with tempfile.TemporaryDirectory() as folder:
+            for name, said in (("", "fxpect catalogue --out"), ("index.html", "apt-get install chromium")):
+                if name:
+                    Path(folder, name).write_text("")
+                ran = subprocess.run([sys.executable, SCRIPTS / "look_at_pages.py", folder, "--browser", "no-such"],
+                                     capture_output=True, text=True)
+
+                self.assertEqual(ran.returncode, 2, ran.stderr)
+                self.assertIn(said, ran.stderr)
+
+
 if __name__ == "__main__":
     unittest.main()

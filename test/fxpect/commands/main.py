@@ -26,6 +26,7 @@ COMMANDS = {
     "diff": "show what a proposal changes, in words and then in lines",
     "accept": "write proposals into fixtures/",
     "reject": "throw proposals away",
+    "catalogue": "write pages that show each test, its claim, its stored graphs and what is related",
 }
 # The most specific first.
 CODES: tuple[tuple[type[Exception], int], ...] = (
