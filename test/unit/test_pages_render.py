@@ -274,6 +274,25 @@ class PageTests(RenderCase):
         self.assertEqual({"test/test_x.html#XTests.test_one", "test/test_y.html#YTests.test_two"},
                          {one for one in Page(files["operators.html"].decode()).links if ".html#" in one})
 
+    def test_a_file_whose_tests_are_added_later(self):
+        """Its keywords are those of its helpers; the lists name the file where no test of it can be named."""
+        self.write("test/test_x.py", """
+            import unittest
+            import torch
+
+            class XTests(unittest.TestCase): ...
+
+            for size in range(3):
+                setattr(XTests, f"test_{size}", lambda self: torch.cat([]))
+        """)
+
+        page = self.page()
+
+        self.assertIn("0 tests and more that are added", page.text)
+        self.assertIn("none that shares more", page.text)
+        self.assertIn("../apis.html#API-torch.cat", page.links)
+        self.assertIn("test/test_x.html", self.page("apis.html").links)
+
     def test_trouble_is_shown(self):
         """A file and a stored file that cannot be read, a stale one and a class that grows are told on the page."""
         self.write("test/test_bad.py", "def :")

@@ -59,13 +59,13 @@ class Site:
                 tests[file.path, test.id] = keywords(test.names, _operators(test), called)
                 self.links[file.path, test.id] = Link(test.id, page, test.id)
             words = {word for test in file.tests for word in tests[file.path, test.id]}
-            files[file.path, ""] = tuple(sorted(words))
+            files[file.path, ""] = tuple(sorted({*words, *keywords(file.names, (), called)}))
             self.links[file.path, ""] = Link(file.path, page)
         self.keywords: dict[Key, tuple[Keyword, ...]] = {**tests, **files}
         self.related = {**related(tests, _in_another_class), **related(files, lambda one, two: one != two)}
         self.users: dict[Keyword, list[Key]] = collections.defaultdict(list)
-        for key in sorted(tests):
-            for word in tests[key]:
+        for key in sorted(self.keywords):  # a file before its tests
+            for word in self.keywords[key]:
                 self.users[word].append(key)
 
     def link_of(self, word: Keyword) -> Link:
@@ -185,7 +185,7 @@ def _by_file(site: Site, kind: str) -> list[tuple[Keyword, list[tuple[str, list[
     for word in sorted(word for word in site.users if word.kind == kind):
         files: dict[str, list[Key]] = collections.defaultdict(list)
         for key in site.users[word]:
-            files[key[0]].append(key)
+            files[key[0]] += [key] if key[1] else []
         found.append((word, list(files.items())))
     return found
 

@@ -74,7 +74,8 @@ class Helper:
 class TestFile:
     """One file of tests; ``path`` is as it is shown, ``top`` the folder that its module name starts from.
 
-    ``problem`` says why the file cannot be read, ``stale`` names the stored files whose test is not here.
+    ``names`` are the dotted names that it refers to outside of the classes of tests. ``problem`` says why the file
+    cannot be read, ``stale`` names the stored files whose test is not here.
     """
 
     path: str
@@ -84,6 +85,7 @@ class TestFile:
     imports: tuple[str, ...] = ()
     classes: tuple[TestClass, ...] = ()
     helpers: tuple[Helper, ...] = ()
+    names: frozenset[str] = frozenset()
     is_script: bool = False
     problem: str = ""
     stale: tuple[str, ...] = ()
@@ -141,15 +143,15 @@ def _read_file(path: Path, top: str, module: str, shown: str) -> TestFile:
     classes = tuple(reader.classes())
     return dataclasses.replace(
         file, purpose=ast.get_docstring(tree) or "", imports=tuple(_imports(tree)), classes=classes,
-        helpers=tuple(reader.helpers({one.name for one in classes})), is_script=_is_script(tree),
-        stale=tuple(_stale(path, classes)))
+        helpers=tuple(reader.helpers({one.name for one in classes})), names=reader.around(classes),
+        is_script=_is_script(tree), stale=tuple(_stale(path, classes)))
 
 
 class _Reader:
     """One parsed file: what its classes are, and which of them hold tests."""
 
     def __init__(self, path: Path, tree: ast.Module, lines: Sequence[str]):
-        self.path, self.lines = path, lines
+        self.path, self.lines, self.body = path, lines, tree.body
         self.defined = {node.name: node for node in _definitions(tree.body)}
         self.names = Names(tree)
         self.growing = set(_growing(tree))
@@ -169,6 +171,12 @@ class _Reader:
         for node in self.defined.values():
             if node.name not in cases and node.name != "load_tests":
                 yield Helper(node.name, ast.get_docstring(node) or "", node.lineno)
+
+    def around(self, classes: Iterable[TestClass]) -> frozenset[str]:
+        """Return the names that the file refers to outside of ``classes``."""
+        owners = {one.name for one in classes}
+        return frozenset().union(*(self.names.of(node) for node in self.body
+                                   if getattr(node, "name", "") not in owners))
 
     def bases(self, node: ast.ClassDef) -> list[ast.ClassDef]:
         """Return the bases that the file defines, before the class itself."""
