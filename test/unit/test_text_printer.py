@@ -310,6 +310,25 @@ class FormTests(unittest.TestCase):
                 self.assertEqual(graph_text(parse_graph(text)), text)
         self.assertNotIn(":", graph_text(graph, types=False).partition("\n")[0][:-1])
 
+    def test_sparse_results(self):
+        """A result in a sparse layout has that in its type, beside dense ones of the same sizes too."""
+        graph = Graph()
+        x, mode = graph.placeholder("x"), FakeTensorMode()
+        with mode:
+            dense = x.meta["val"] = torch.empty(4, 4)
+            for layout in (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc):
+                blocks = (2, 2) if layout in (torch.sparse_bsr, torch.sparse_bsc) else None
+                node = graph.call_method("to_sparse", (x,), {"layout": layout, "blocksize": blocks})
+                node.meta["val"] = dense.to_sparse(layout=layout, blocksize=blocks)
+        graph.output(node)
+        text = graph_text(graph)
+
+        for layout in ("coo", "csr", "csc", "bsr", "bsc"):
+            self.assertIn(f': "f32[4, 4](layout=torch.sparse_{layout})" = x.to_sparse(', text)
+        self.assertEqual(graph_text(parse_graph(text)), text)
+        computed = parse_graph(text)(torch.eye(4))
+        self.assertEqual((computed.layout, computed.to_dense().tolist()), (torch.sparse_bsc, torch.eye(4).tolist()))
+
     def test_missing_types_are_marked(self):
         """A value without a type in a typed graph shows a question mark; a write that returns nothing does not."""
         module = parse_graph('def f(self, x: "f32[2]"):\n    y: "f32[2]" = torch.relu(x)\n    z: "f32[2]" = '

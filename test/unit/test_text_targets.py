@@ -265,8 +265,8 @@ class RefusalTests(unittest.TestCase):
 
     def test_methods(self):
         """Methods of tensors and arithmetic are allowed, what runs code or leaves the tensor is not."""
-        for name in ("relu", "add_", "view", "__and__", "__setitem__", "size", "item", "append", "masked_fill",
-                     "_values", "_nnz", "_to_dense"):
+        for name in ("relu", "add_", "view", "__and__", "__setitem__", "__reversed__", "size", "item", "append",
+                     "masked_fill", "_values", "_nnz", "_to_dense"):
             self.assertTrue(is_allowed_method(name), name)
         for name in ("__reduce_ex__", "__class__", "__setstate__", "__getattribute__", "__dict__", "apply_",
                      "register_hook", "numpy", "_make_wrapper_subclass", "_reduce_ex_internal", "_typed_storage",

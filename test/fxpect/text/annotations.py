@@ -23,6 +23,8 @@ for _name, _dtype in sorted(vars(torch).items()):
         DTYPE_NAMES[_dtype] = _name
 DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 _QUANTIZED = frozenset({torch.quint8, torch.qint8, torch.qint32})
+_SPARSE = frozenset({torch.sparse_coo, torch.sparse_csr, torch.sparse_csc})
+_SPARSE_BLOCKS = frozenset({torch.sparse_bsr, torch.sparse_bsc})
 MISSING = "?"
 MOST_ELEMENTS = 1 << 28  # of an attribute, which is real memory
 RESULT, INPUT, ATTRIBUTE = "result", "input", "attribute"
@@ -59,12 +61,12 @@ class TypeWriter:
                 return other(value, RESULT)
             key: tuple
             if not value._has_symbolic_sizes_strides:
+                if value.layout is not torch.strided:
+                    return spell(value)
                 key = (value.shape, value.dtype, value.fake_device)
                 found = look_up(key)
                 if found is not None and value.is_contiguous():
                     return found
-                if value.layout is not torch.strided:
-                    return spell(value)
                 if not value.is_contiguous():
                     key = (*key, value.stride())
             elif value.layout is not torch.strided:
@@ -228,8 +230,10 @@ class TypeReader:
 
 def _make(dtype: torch.dtype, sizes: list[Any], strides: list[Any] | None, device: torch.device,
           layout: Any) -> torch.Tensor:
-    if layout is torch.sparse_coo:
-        return torch.sparse_coo_tensor(size=sizes, dtype=dtype, device=device)
+    if layout in _SPARSE:
+        return torch.empty(sizes, dtype=dtype, device=device, layout=layout)
+    if layout in _SPARSE_BLOCKS:  # of a size that no type tells
+        return torch.zeros(sizes, dtype=dtype, device=device).to_sparse(layout=layout, blocksize=(1, 1))
     if layout is not None:
         raise GraphTextError(f"cannot build a tensor of layout {layout}")
     if dtype in _QUANTIZED:

@@ -97,8 +97,8 @@ _DUNDER_METHODS = frozenset(
     f"__{word}__" for word in (
         "abs add and bool complex contains eq float floordiv ge getitem gt iadd iand idiv ifloordiv ilshift imod imul "
         "index int invert ior ipow irshift isub itruediv ixor le len long lshift lt matmul mod mul ne neg nonzero or "
-        "pos pow radd rand rdiv rfloordiv rlshift rmatmul rmod rmul ror rpow rrshift rshift rsub rtruediv rxor setitem "
-        "sub truediv xor div").split())
+        "pos pow radd rand rdiv reversed rfloordiv rlshift rmatmul rmod rmul ror rpow rrshift rshift rsub rtruediv "
+        "rxor setitem sub truediv xor div").split())
 _REFUSED_OPERATOR = frozenset(  # run a callable, or take unbounded time and memory for one number
     {"attrgetter", "itemgetter", "methodcaller", "call", "factorial", "comb", "perm"})
 _PLAIN_METHODS = frozenset(
