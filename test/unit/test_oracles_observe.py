@@ -6,7 +6,7 @@ import unittest
 import torch
 
 from fxpect.oracles.arbiter import Arbiter
-from fxpect.oracles.memory import copy_args, overlap, same_window
+from fxpect.oracles.memory import copy_args, overlap, overlaps_itself, same_window
 from fxpect.oracles.nudging import nudge
 from fxpect.oracles.observe import observe, weights
 from fxpect.oracles.rounding import base_name
@@ -118,6 +118,20 @@ class MemoryTests(unittest.TestCase):
             with self.subTest(one=(one.shape, one.storage_offset()), other=(other.shape, other.storage_offset())):
                 self.assertEqual(overlap(one, other), expected)
                 self.assertEqual(overlap(other, one), expected)
+
+    def test_overlap_within_one_tensor(self):
+        """A tensor overlaps itself where two of its elements are the same memory."""
+        base = torch.zeros(4, 4)
+        for tensor, expected in (
+            (base.t(), False),
+            (base[:, ::2], False),
+            (base[:, :1].expand(4, 3), True),
+            (base.as_strided((2, 2), (3, 3)), True),
+            (base[:0].expand(0, 4), False),
+            (base[:1].expand(1, 4), False),
+        ):
+            with self.subTest(shape=tensor.shape, stride=tensor.stride()):
+                self.assertEqual(overlaps_itself(tensor), expected)
 
     def test_same_window(self):
         """Windows of two runs are the same where offset, shape and telling strides are."""

@@ -17,10 +17,9 @@ from fxpect.errors import CheckFailure, FxpectError
 from fxpect.examples import short
 from fxpect.execution.folders import caller_name, clean, new_folder, write
 from fxpect.report.counts import tally
+from fxpect.standalone.body import ORACLES
 from fxpect.standalone.script import standalone_script
 
-# What the stand-alone script can see; the rest is shown by the test itself.
-_SCRIPTED = {"crash", "numerics", "effects", "metadata", "gradients", "structure"}
 MAX_LINES = 60
 
 
@@ -124,7 +123,7 @@ def _ops(trial: Trial) -> str:
 
 
 def _script(trial: Trial, failure: CheckFailure) -> str | None:
-    if failure.oracle not in _SCRIPTED:
+    if failure.oracle not in ORACLES:  # the test itself shows it
         return None
     try:
         return standalone_script(trial.claim.pass_, trial.example, failure, seed=trial.claim.options.seed)

@@ -70,6 +70,11 @@ def overlap(a: torch.Tensor, b: torch.Tensor) -> bool:
     return bool(torch.isin(_bytes(a), _bytes(b)).any())
 
 
+def overlaps_itself(tensor: torch.Tensor) -> bool:
+    """Whether two elements of a dense tensor are the same memory."""
+    return tensor.numel() > 0 and torch.unique(_bytes(tensor)).numel() < tensor.numel() * tensor.itemsize
+
+
 def same_window(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether two tensors (of two runs) sit at the same place of their storages."""
     return (

@@ -1,12 +1,21 @@
 """What a stand-alone script holds: these functions need torch alone, and their source is copied into it."""
 
+import base64
+import copy
 import math
+import pickle
 import sys
+import zlib
 
 import torch
 import torch.fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as pytree
+
+from fxpect.oracles.memory import overlap, strides_that_show
+
+# What a script sees; the rest is shown by fxpect alone.
+ORACLES = ("crash", "numerics", "effects", "metadata", "gradients", "structure")
 
 
 def add_metadata(gm, args, key, symbols=None):
@@ -74,19 +83,64 @@ def call(gm, node, args, kwargs):
         return getattr(args[0], node.target)(*args[1:], **kwargs)
     module = attribute(gm, node.target)
     state = {n: torch.empty(v.shape, dtype=v.dtype) for n, v in [*module.named_parameters(), *module.named_buffers()]}
-    return torch.func.functional_call(module, state, args, kwargs)
+    try:
+        return torch.func.functional_call(module, state, args, kwargs)
+    finally:
+        for inner in module.modules():  # torch puts the parameters back, but not into this list
+            if isinstance(inner, torch.nn.RNNBase):
+                inner._flat_weights = [getattr(inner, name, None) for name in inner._flat_weights_names]
+
+
+def fill(module, state):
+    """Give a module these parameters and buffers, and return it."""
+    for path, tensor in state.items():
+        *parents, name = path.split(".")
+        owner = attribute(module, ".".join(parents)) if parents else module
+        if isinstance(tensor, torch.nn.Parameter):
+            setattr(owner, name, tensor)
+        else:
+            owner._parameters.pop(name, None)
+            owner.register_buffer(name, tensor)
+    return module
+
+
+def unpack(text, dtype, sizes):
+    """Return the tensor whose bytes a text holds."""
+    data = bytearray(zlib.decompress(base64.b85decode(text)))
+    return torch.frombuffer(data, dtype=torch.uint8).view(dtype).reshape(sizes)
+
+
+def unpickle(text):
+    """Return the object that a text of this very script holds."""
+    return pickle.loads(zlib.decompress(base64.b85decode(text)))
 
 
 def show(value):
     """Return a short description of a value."""
     if isinstance(value, torch.Tensor):
-        kind = f"{str(value.dtype)[6:]}{list(value.shape)}"
-        return f"{kind} {value.detach().flatten()[:6].tolist()}"
+        return f"{str(value.dtype)[6:]}{list(value.shape)} {dense(value).flatten()[:6].tolist()}"
     return repr(value)[:200]
 
 
-def difference(a, b, what="output"):
-    """Return in words how two nests of values differ, or None."""
+def dense(tensor):
+    """Return a tensor of numbers that can be compared."""
+    tensor = tensor.detach()
+    if tensor.is_quantized:
+        return tensor.dequantize()
+    return tensor if tensor.layout is torch.strided else tensor.to_dense()
+
+
+def zeros_differ(a, b):
+    """Whether a zero in one tensor has another sign than the zero in its place in the other."""
+    a, b = (torch.view_as_real(t.resolve_conj()) if t.is_complex() else t for t in (a, b))
+    if a.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        return False
+    zero = (a == 0) & (b == 0)
+    return not torch.equal(torch.signbit(a)[zero], torch.signbit(b)[zero])
+
+
+def difference(a, b, what="output", signs=True):
+    """Return in words how two nests of values differ, or None; ``signs`` says that those of zeros count."""
     left, shape_a = pytree.tree_flatten(a)
     right, shape_b = pytree.tree_flatten(b)
     if len(left) != len(right):
@@ -98,45 +152,79 @@ def difference(a, b, what="output"):
             if x != y and not (isinstance(x, float) and math.isclose(x, y, rel_tol=1e-5) or x != x and y != y):
                 return f"{what} {i}: {x!r} before, {y!r} after"
             continue
-        if (x.shape, x.dtype) != (y.shape, y.dtype) or x.requires_grad != y.requires_grad:
+        form = [(t.shape, t.dtype, t.device, t.layout, t.requires_grad) for t in (x, y)]
+        if form[0] != form[1]:
             return f"{what} {i}: {show(x)} grad={x.requires_grad} before, {show(y)} grad={y.requires_grad} after"
-        if torch.equal(x, y):
-            if x.dtype.is_floating_point and not torch.equal(torch.signbit(x), torch.signbit(y)):
-                return f"{what} {i}: the sign of zero differs: {show(x)} before, {show(y)} after"
-            continue
+        x, y = dense(x), dense(y)
         exact = not (x.dtype.is_floating_point or x.dtype.is_complex)
         small = {torch.float16: 1e-2, torch.bfloat16: 5e-2, torch.float64: 1e-9}.get(x.dtype, 1e-4)
-        close = not exact and torch.allclose(x.detach(), y.detach(), rtol=small, atol=small, equal_nan=True)
-        if not close:
+        if x.dtype.is_floating_point and x.dtype.itemsize == 1:
+            x, y = x.float(), y.float()
+        if not torch.equal(x, y) and (exact or not torch.allclose(x, y, rtol=small, atol=small, equal_nan=True)):
             return f"{what} {i}: {show(x)} before, {show(y)} after"
+        if signs and zeros_differ(x, y):
+            return f"{what} {i}: the sign of zero differs: {show(x)} before, {show(y)} after"
     return None
 
 
 def strides(values):
-    """Return the strides of every tensor with elements."""
-    return [tuple(t.stride()) for t in pytree.tree_leaves(values) if isinstance(t, torch.Tensor) and t.numel() > 1]
+    """Return the strides that can be told of every tensor."""
+    return [strides_that_show(t) for t in pytree.tree_leaves(values) if isinstance(t, torch.Tensor)]
 
 
 def aliases(args, out):
-    """Return which pairs of inputs and outputs share storage."""
+    """Return which pairs of inputs and outputs share elements."""
     tensors = [t for t in [*pytree.tree_leaves(args), *pytree.tree_leaves(out)] if isinstance(t, torch.Tensor)]
-    places = [t.untyped_storage().data_ptr() if t.numel() else -i - 1 for i, t in enumerate(tensors)]
-    return [(i, j) for j in range(len(places)) for i in range(j) if places[i] == places[j]]
+    return [(i, j) for j in range(len(tensors)) for i in range(j) if overlap(tensors[i], tensors[j])]
 
 
-def observe(run, args):
-    """Run once from a fixed seed; return outputs, arguments afterwards, gradients and generator state."""
+def state_of(gm):
+    """Return the parameters and buffers of a module by name."""
+    return dict([*gm.named_parameters(remove_duplicate=False), *gm.named_buffers(remove_duplicate=False)])
+
+
+def observe(run, args, gm, parameters=False):
+    """Run once from a fixed seed; return what can be seen of it.
+
+    Values by what they are; by name what was written, the gradients of inputs, and those of ``parameters`` on demand.
+    """
     torch.manual_seed(0)
+    state = state_of(gm)
+    start = {name: tensor.detach().clone() for name, tensor in state.items()}
     out = run(*args)
     rng = torch.get_rng_state()
+    written = {f"the write of {name}": state[name] for name in state if difference(start[name], state[name].detach())}
     leaves = [t for t in pytree.tree_leaves(out) if isinstance(t, torch.Tensor) and t.requires_grad]
-    given = [t for t in args if isinstance(t, torch.Tensor) and t.requires_grad and t.is_leaf]
-    grads = []
+    given = {f"argument {i}": t for i, t in enumerate(args) if isinstance(t, torch.Tensor)}
+    given |= state if parameters else {}
+    given = {name: t for name, t in given.items() if t.requires_grad and t.is_leaf}
+    grads = {}
     if leaves and given:
         total = sum((t.double() if not t.is_complex() else t.abs()).sum() for t in leaves)
-        grads = [None if g is None else g for g in torch.autograd.grad(total, given, allow_unused=True)]
-    return {"output": out, "argument": list(args), "gradient": grads, "rng": rng, "strides": strides(out),
-            "aliases": aliases(args, out)}
+        found = torch.autograd.grad(total, list(given.values()), allow_unused=True)
+        grads = {f"the gradient of {name}": grad for name, grad in zip(given, found, strict=True)}
+    return {"output": out, "argument": list(args), "aliases": aliases(args, out), "strides": strides(out),
+            "rng": rng}, {**grads, **written}, start
+
+
+def observed_difference(one, other, signs):
+    """Return in words what differs in what two runs showed, or None.
+
+    By name only what belongs to the inputs, or to a parameter or buffer that both have and that began equal.
+    """
+    (parts, named, start), (parts_after, named_after, start_after) = one, other
+    for part in parts:
+        found = difference(parts[part], parts_after[part], part, signs)
+        if found:
+            return found
+    for name in {**named, **named_after}:
+        place = name.partition(" of ")[2]
+        both = place in start and place in start_after and not difference(start[place], start_after[place])
+        if both or place.startswith("argument "):
+            found = difference(named.get(name), named_after.get(name), name, signs)
+            if found:
+                return found
+    return None
 
 
 def metadata_difference(gm, args, key, symbols=None):
@@ -157,6 +245,25 @@ def metadata_difference(gm, args, key, symbols=None):
         if was.stride() != now.stride():
             return f"{old.name}: recorded stride {was.stride()}, computes {now.stride()}"
     return None
+
+
+def structure_difference(before, after, args, signs):
+    """Return in words what is wrong with the graph after the pass, or None."""
+    after.graph.lint()
+    if after.graph.owning_module is not after:
+        return "the graph belongs to another module"
+    inputs = [[n.target for n in gm.graph.nodes if n.op == "placeholder"] for gm in (before, after)]
+    if inputs[0] != inputs[1]:
+        return f"inputs {inputs[0]} before, {inputs[1]} after"
+    twin, other = copy.deepcopy(after), copy.deepcopy(after)
+    code = observe(twin.forward, args(), twin)
+    nodes = observe(torch.fx.Interpreter(other).run, args(), other)
+    found = observed_difference(nodes, code, signs)
+    return f"the nodes (before) and the code (after) disagree: {found}" if found else None
+
+
+class CannotTell(Exception):
+    """The case does not run here, so it shows nothing of the pass."""
 
 
 def apply_pass(pass_, kind, gm, mode):
@@ -182,26 +289,43 @@ def apply_pass(pass_, kind, gm, mode):
     return result if isinstance(result, torch.fx.GraphModule) else gm
 
 
+def is_missing(error):
+    """Whether a pass raised because this torch has no such pass."""
+    words = str(error)
+    return isinstance(error, ImportError) or (
+        isinstance(error, AttributeError) and words.startswith("module 'torch") and "has no attribute" in words)
+
+
 def verdict(build, make_args, pass_, kind, key, oracle, symbols=None):
-    """Return in words what the pass breaks, or None."""
-    before, args = build(), make_args()
-    expected = observe(torch.fx.Interpreter(before).run, args)
-    gm = build()
-    mode = add_metadata(gm, make_args(), key, symbols)
-    text = str(gm.graph)
+    """Return in words what the pass breaks, or None; raises CannotTell where the case does not run."""
+    if pass_ is ...:
+        raise CannotTell("fill in the line that is marked")
+    try:
+        args = make_args()
+        signs = any(isinstance(a, torch.Tensor) and a.is_floating_point() and zeros_differ(dense(a), dense(a).abs())
+                    for a in args)
+        gm = build()
+        expected = observe(torch.fx.Interpreter(gm).run, args, gm, oracle == "gradients")
+        gm = build()
+        mode = add_metadata(gm, make_args(), key, symbols)
+    except Exception as error:
+        raise CannotTell(f"the graph does not run without the pass: {type(error).__name__}: {error}") from error
+    text, parameters = str(gm.graph), oracle == "gradients"
     try:
         after = apply_pass(pass_, kind, gm, mode)
+        print("before:\n" + text + "\nafter:\n" + str(after.graph))
         if oracle == "structure":
-            after.graph.lint()
+            found = structure_difference(build(), after, make_args, signs)
+            if found:
+                return found
         after.recompile()
-        got = observe(after.forward, make_args())
+        found = observed_difference(expected, observe(after.forward, make_args(), after, parameters), signs)
     except (Exception, SystemExit) as error:
+        if is_missing(error):
+            raise CannotTell(f"this torch has no such pass: {error}") from error
         return f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}"
-    print("before:\n" + text + "\nafter:\n" + str(after.graph))
-    for part in ("output", "argument", "gradient", "aliases", "strides", "rng"):
-        found = difference(expected[part], got[part], part)
-        if found:
-            return found
-    if oracle == "metadata":
-        return metadata_difference(after, make_args(), key, symbols)
-    return None
+    if found is None and oracle == "metadata":
+        found = metadata_difference(after, make_args(), key, symbols)
+    if found is None and oracle not in ORACLES:
+        raise CannotTell(f"fxpect alone shows what {oracle} finds")
+    return found

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import builtins
 import inspect
+import keyword
 import math
+import pickle
+import re
+import zlib
 from typing import Any
 
 import torch
@@ -11,38 +17,64 @@ from torch.fx import GraphModule, Node
 
 from fxpect.errors import CheckFailure
 from fxpect.examples import Example
+from fxpect.oracles import memory
 from fxpect.specs import Dim, Same, TensorSpec
+from fxpect.specs.values import kind_of
 from fxpect.standalone import body as standalone
-from fxpect.text.targets import target_name
+from fxpect.text.constructors import constructor, tensors_of
+from fxpect.text.modules import numbers_of
+from fxpect.text.targets import imports_of, target_name
 
-MAX_LITERAL = 512
+MAX_LITERAL = 512  # elements that are written one by one; of more the bytes are packed
+MAX_PACKED = 1 << 20  # characters; of a tensor that takes more the kind of values is kept
 
 _PLAIN = "graph", "module", "module-inputs", "pattern", "transformer"
+_HELPERS = (memory.storage_key, memory.strides_that_show, memory.overlap, memory._extent, memory._bytes)
+# Names that the lines of a graph use, which none of its values may take.
+_USED = frozenset({"torch", "operator", "math", "graph", "root", *dir(builtins), *keyword.kwlist, *vars(standalone)})
 
 
 def standalone_script(pass_: Any, example: Example, failure: CheckFailure, *, seed: int = 0,
                       pass_source: str | None = None) -> str:
     """Return a program that rebuilds the graph, runs the pass, and exits 1 while the finding is there.
 
-    ``pass_source`` is text that defines ``the_pass``; without it the pass's import path is used, and a
-    pass without one gets a marked line to fill in.
+    It exits 0 when the finding is gone, and 2 where it cannot tell: an oracle that a script does not hold, a torch
+    without the pass, a line to fill in. ``pass_source`` is text that defines ``the_pass``; without it the pass's
+    import path is used, and a pass without one gets a marked line to fill in.
     """
     gm = example.graph_module
-    body = inspect.getsource(standalone).split('"""', 2)[2].lstrip()
     kind = pass_.kind if pass_.kind in _PLAIN else "module"
     message = str(failure.message).replace("\\", "\\\\").replace('"""', "'''")
+    imports = sorted({module for name in _calls(gm) for module in imports_of(name)})
     return "\n".join([
         f'"""{pass_.name} breaks {failure.oracle}: {message}\n\n'
         f'Steps from the innocent example: {"; ".join(example.edits) or "none"}.\n'
-        'Exits 1 while the failure is there, 0 when it is gone.\n"""',
-        "import operator", body,
+        'Exits 1 while the failure is there, 0 when it is gone, 2 where that cannot be told.\n"""',
+        "from __future__ import annotations\n",
+        *(f"import {module}" for module in ("operator", *imports)), _body(),
         "\n# ---------------------------------------------------------------- the pass\n",
         (pass_source or source_of(pass_)).rstrip(), "\n",
         "# ---------------------------------------------------------------- the case\n",
         _build(gm), "\n", _inputs(example, seed), "\n",
-        f'found = verdict(build, make_args, the_pass, {kind!r}, {example.meta_key!r}, {failure.oracle!r}, '
+        "try:",
+        f"    found = verdict(build, make_args, the_pass, {kind!r}, {example.meta_key!r}, {failure.oracle!r}, "
         f"{_symbols(example)!r})",
+        "except CannotTell as reason:", '    print(f"CANNOT TELL: {reason}")', "    sys.exit(2)",
         'print(f"FAILS: {found}" if found else "OK")', "sys.exit(1 if found else 0)", ""])
+
+
+def _body() -> str:
+    """Return the source of what every script holds."""
+    text = inspect.getsource(standalone).split('"""', 2)[2].lstrip()
+    kept = "\n".join(line for line in text.split("\n") if not line.startswith("from fxpect"))
+    helpers = [f"EXACT_UP_TO = {memory.EXACT_UP_TO}\n", *[inspect.getsource(helper) for helper in _HELPERS]]
+    return "\n\n".join([kept, *helpers])
+
+
+def _calls(gm: GraphModule) -> set[str]:
+    """Return the names of the functions that a graph, or one nested in it, calls."""
+    nodes = [node for part in gm.modules() if isinstance(part, GraphModule) for node in part.graph.nodes]
+    return {target_name(node.target) for node in nodes if node.op == "call_function"}
 
 
 def source_of(pass_: Any) -> str:
@@ -59,43 +91,92 @@ def source_of(pass_: Any) -> str:
 
 def _build(gm: GraphModule, name: str = "build") -> str:
     """Return the source of a function that makes this graph module."""
-    root: dict[str, str] = {}
-    inner: list[str] = []
     names: dict[Node, str] = {}
     lines = ["    graph = torch.fx.Graph()"]
     for node in gm.graph.nodes:
         if node.op == "output":
             lines.append(f"    graph.output({_literal(node.args[0], names)})")
             continue
-        names[node] = node.name if node.name.isidentifier() and node.name not in ("graph", "root") else f"{node.name}_"
+        names[node] = _name(node.name, set(names.values()))
         if node.op == "placeholder":
-            lines.append(f"    {names[node]} = graph.placeholder({node.target!r})")
+            default = f", {_literal(node.args[0], names)}" if node.args else ""
+            lines.append(f"    {names[node]} = graph.placeholder({node.target!r}{default})")
             continue
-        if node.op in ("get_attr", "call_module") and node.target not in root:
-            value = standalone.attribute(gm, node.target)
-            if isinstance(value, GraphModule):
-                part = f"{name}_{len(inner)}"
-                inner.append(_build(value, part))
-                root[node.target] = f"{part}()"
-            else:
-                root[node.target] = _module(value) if isinstance(value, torch.nn.Module) else _tensor(value)
         target = repr(node.target) if node.op != "call_function" else target_name(node.target)
         arguments = "" if node.op == "get_attr" else \
             f", {_literal(node.args, names)}, {_literal(dict(node.kwargs), names)}"
         lines.append(f"    {names[node]} = graph.{node.op}({target}{arguments})")
-    attributes = "{" + ", ".join(f"{path!r}: {value}" for path, value in root.items()) + "}"
-    head = [*inner, f"def {name}():"]
-    return "\n".join([*head, *lines, f"    return torch.fx.GraphModule({attributes}, graph)"])
+    inner, attributes = _attributes(gm, name)
+    mode = [] if gm.training else ["    made.training = False"]
+    return "\n".join([*inner, f"def {name}():", *attributes, *lines, "    made = torch.fx.GraphModule(root, graph)",
+                      *mode, "    return made\n"])
 
 
-def _module(module: torch.nn.Module) -> str:
-    """Return an expression that makes this module with these very values."""
-    from fxpect.strategies.directions.modules import constructor_arguments
+def _name(name: str, taken: set[str]) -> str:
+    """Return a variable for a node, near its name."""
+    if not name.isidentifier() or name.startswith("build"):
+        name = re.sub(r"\W", "_", f"node_{name}")
+    while name in _USED or name in taken:
+        name += "_"
+    return name
 
-    arguments = ", ".join(f"{k}={v!r}" for k, v in constructor_arguments(module).items())
-    state = ", ".join(f"{k!r}: {_tensor(v)}" for k, v in module.state_dict().items())
-    made = f"torch.nn.{type(module).__name__}({arguments}).train({module.training})"
-    return f"(lambda m: (m.load_state_dict({{{state}}}), m)[1])({made})" if state else made
+
+def _attributes(gm: GraphModule, name: str) -> tuple[list[str], list[str]]:
+    """Return the functions that make the nested graphs, and the lines that make ``root``: attributes by path.
+
+    A tensor that several paths lead to, such as the weight of a module that is called, is one.
+    """
+    paths = dict.fromkeys(node.target for node in gm.graph.nodes if node.op in ("get_attr", "call_module"))
+    inner: list[str] = []
+    lines = ["    root = {}"]
+    places: dict[int, str] = {}
+    for path in sorted(paths, key=lambda path: path.count(".")):
+        value = standalone.attribute(gm, path)
+        owner = next((root for root in paths if path.startswith(f"{root}.")), None)
+        place = f"root[{path!r}]"
+        if owner is not None:
+            made = f"attribute(root[{owner!r}], {path[len(owner) + 1:]!r})"
+        elif id(value) in places:
+            made = places[id(value)]
+        elif isinstance(value, GraphModule):
+            part = f"{name}_{len(inner)}"
+            inner.append(_build(value, part))
+            made = f"{part}()"
+        elif isinstance(value, torch.nn.Module):
+            made = _module(value, place, places)
+        else:
+            made = _tensor(value)
+        lines.append(f"    {place} = {made}")
+        places.setdefault(id(value), place)
+    return inner, lines
+
+
+def _module(module: torch.nn.Module, place: str, places: dict[int, str]) -> str:
+    """Return an expression that makes this module with these very values; ``places`` learns of its tensors."""
+    made = constructor(module, lambda value: _literal(value, {}))
+    if not made.startswith("torch.nn."):
+        kind = f"{type(module).__module__}.{type(module).__qualname__}"
+        return _pickled(module) or f"...  # FILL IN: the module that stands here, a {kind}"
+    state = []
+    for name, tensor in tensors_of(module):
+        state.append(f"{name!r}: {places.get(id(tensor)) or _tensor(tensor)}")
+    for name, tensor in tensors_of(module):
+        places.setdefault(id(tensor), f"attribute({place}, {name!r})")
+    return f"fill({made}, {{{', '.join(state)}}})" if state else made
+
+
+def _pickled(value: Any) -> str | None:
+    """Return an expression for an object of torch, None for what another process may not know."""
+    if not type(value).__module__.startswith("torch."):
+        return None
+    try:
+        return f"unpickle({_packed(pickle.dumps(value))!r})"
+    except Exception:
+        return None
+
+
+def _packed(data: bytes) -> str:
+    return base64.b85encode(zlib.compress(data, 9)).decode()
 
 
 def _inputs(example: Example, seed: int) -> str:
@@ -104,6 +185,11 @@ def _inputs(example: Example, seed: int) -> str:
     for spec, value in zip(example.inputs, values, strict=True):
         if type(spec) is Same:
             lines.append(f"    args.append(args[{spec.index}])")
+        elif isinstance(spec, Same):  # a view of it
+            first, offset = f"args[{spec.index}]", value.storage_offset()
+            grad = f".requires_grad_({value.requires_grad})"
+            lines.append(f"    args.append({first}.detach().as_strided("
+                         f"{list(value.shape)}, {list(value.stride())}, {offset}){grad})")
         elif isinstance(value, torch.Tensor):
             lines.append(f"    args.append({_tensor(value)})")
         else:
@@ -115,20 +201,36 @@ def _tensor(value: Any) -> str:
     """Return an expression for a tensor: its very elements, its strides, its ``requires_grad``."""
     if not isinstance(value, torch.Tensor):
         return repr(value)
-    plain = value.detach()
-    sizes, strides = list(plain.shape), list(plain.stride())
-    grad = ".requires_grad_()" if value.requires_grad else ""
-    if plain.numel() > MAX_LITERAL:
-        return f"torch.randn({sizes}, generator=torch.Generator().manual_seed(0)).to({plain.dtype}){grad}"
-    text = f"torch.tensor({_literal(plain.tolist(), {})}, dtype={plain.dtype}).reshape({sizes})"
-    if plain.stride() != torch.empty(plain.shape).stride():
-        if any(s == 0 for s, n in zip(plain.stride(), plain.shape, strict=True) if n > 1):
-            narrow = [1 if s == 0 else n for s, n in zip(plain.stride(), plain.shape, strict=True)]
-            first = plain[tuple(slice(0, n) for n in narrow)]
-            text = f"torch.tensor({_literal(first.tolist(), {})}, dtype={plain.dtype}).expand({sizes})"
-        else:
-            text = f"torch.empty_strided({sizes}, {strides}, dtype={plain.dtype}).copy_({text})"
-    return text + grad
+    if value.layout is not torch.strided or value.is_quantized:
+        return f"unpickle({_packed(pickle.dumps(value.detach()))!r})"
+    plain = value.detach().resolve_conj().resolve_neg()
+    sizes, strides, offset = list(plain.shape), list(plain.stride()), plain.storage_offset()
+    length = 1 + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True)) if plain.numel() else 0
+    if plain.is_contiguous() and not offset:
+        text = _elements(plain)
+    elif offset or memory.overlaps_itself(plain):
+        text = f"{_elements(memory.whole(plain)[:offset + length])}.as_strided({sizes}, {strides}, {offset})"
+    else:
+        text = f"torch.empty_strided({sizes}, {strides}, dtype={plain.dtype}).copy_({_elements(plain)})"
+    if isinstance(value, torch.nn.Parameter):
+        return f"torch.nn.Parameter({text}{'' if value.requires_grad else ', requires_grad=False'})"
+    return text + (".requires_grad_()" if value.requires_grad else "")
+
+
+def _elements(plain: torch.Tensor) -> str:
+    """Return an expression for a contiguous tensor of these elements: one by one, as one, packed, or of their kind."""
+    sizes, dtype = list(plain.shape), plain.dtype
+    if plain.numel() <= MAX_LITERAL:
+        return f"torch.tensor({_literal(numbers_of(plain), {})}, dtype={dtype}).reshape({sizes})"
+    packed = _packed(plain.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    if len(packed) <= MAX_PACKED:
+        return f"unpack({packed!r}, {dtype}, {sizes})"
+    generator = "generator=torch.Generator().manual_seed(0)"
+    if dtype.is_floating_point or dtype.is_complex:
+        made = f"torch.randn({sizes}, {generator}).to({dtype})"
+        return f"{made}.abs().add(0.125)" if kind_of(plain) == "positive" else made
+    low, high = int(plain.min()), int(plain.max())
+    return f"torch.randint({low}, {high + 1}, {sizes}, {generator}).to({dtype})"
 
 
 def _literal(value: Any, names: dict[Node, str]) -> str:

@@ -139,20 +139,21 @@ def _contents(value: torch.Tensor, constant: Callable[[Any], str]) -> str:
         return ""
     numbers = value.detach().cpu()
     if numbers.numel() <= _SHOWN_ELEMENTS:
-        return f" = {constant(_numbers(numbers))}"
+        return f" = {constant(numbers_of(numbers))}"
     if numbers.dtype not in _COUNTABLE:
         return ""
     first = numbers.flatten()[:1]
     if torch.equal(numbers, first.expand_as(numbers)):
         same_sign = torch.equal(torch.signbit(numbers), torch.signbit(first).expand_as(numbers))
-        return f" = {constant(_numbers(first)[0])}" if same_sign else ""
+        return f" = {constant(numbers_of(first)[0])}" if same_sign else ""
     kind = kind_of(numbers)
     if kind is None and not numbers.dtype.is_floating_point and numbers.dtype is not torch.bool:
         kind = "integers"
     return "" if kind in (None, "special", "zeros", _SMALL) else f' = "{kind}"'
 
 
-def _numbers(tensor: torch.Tensor) -> Any:
+def numbers_of(tensor: torch.Tensor) -> Any:
+    """Return the elements of a tensor as nested lists of numbers, each with no more digits than it needs."""
     return _shortest(tensor.tolist()) if tensor.dtype is torch.float32 else tensor.tolist()
 
 

@@ -210,6 +210,16 @@ def _own_name(target: Any) -> str:
     return ".".join(part for part in parts if part.isidentifier())
 
 
+def imports_of(name: str) -> tuple[str, ...]:
+    """Return the modules that a program must import before it can use a callable under its qualified name."""
+    parts = name.split(".")
+    if name.startswith("torch.ops."):
+        library = "torch._higher_order_ops" if parts[2] == "higher_order" else _LIBRARIES.get(parts[2])
+        return () if library is None else (library,)
+    module = getattr(_registered.get(name), "__module__", None)
+    return (module,) if module is not None and name.startswith(f"{module}.") else ()
+
+
 def resolve_target(name: str, line: int | None = None) -> Callable:
     """Return the callable of a qualified name, looked up in the allow list alone.
 
