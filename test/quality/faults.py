@@ -3,7 +3,9 @@
 import contextlib
 import importlib.util
 import logging
+import os
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 from unittest import mock
@@ -17,7 +19,7 @@ def failure_of(path, name, *faults):
     """Return the message of a test that fails while the ``faults`` (context managers) hold, "" where it passes.
 
     ``path`` is relative to the folder of the tests, ``name`` is ``"Class.test_method"``. The test runs in a module of
-    its own, so that nothing of it stays. What it proposes to store is not written.
+    its own, so that nothing of it stays. What it proposes to store is thrown away, whatever the environment accepts.
     """
     specification = importlib.util.spec_from_file_location(Path(path).stem, TEST / path)
     module = importlib.util.module_from_spec(specification)
@@ -36,6 +38,8 @@ def _failure(module, name, faults):
     owner, method = name.split(".")
     result = unittest.TestResult()
     with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        stack.enter_context(mock.patch.dict(os.environ, {"FXPECT_PENDING": folder, "EXPECTTEST_ACCEPT": "0"}))
         for fault in faults:
             stack.enter_context(fault)
         logging.disable(logging.CRITICAL)

@@ -3,7 +3,10 @@
 The modules are those about trace rules, and what AOT autograd makes of a graph.
 """
 
+import os
+import shutil
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 from unittest import mock
@@ -11,10 +14,33 @@ from unittest import mock
 import torch
 import torch._dynamo
 from torch._dynamo import trace_rules
+from torch._functorch import partitioners
+from torch._functorch._aot_autograd import graph_capture_wrappers, graph_compile
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from test.quality.faults import failure_of, recorded_as
+from test.quality.faults import TEST, failure_of, recorded_as
+
+
+class FailureOfTests(unittest.TestCase):
+    """faults.py"""
+
+    def test_nothing_is_stored(self):
+        """Where all that a run proposes is accepted, that of a broken torch is neither accepted nor left pending."""
+        stored = TEST.parent / "fixtures" / "dynamo" / "test_aot_autograd"
+        fault = mock.patch.object(torch._dynamo.guards.GuardBuilder, "DUPLICATE_INPUT", lambda *args: None)
+        with tempfile.TemporaryDirectory() as folder:
+            copied = Path(folder) / "fixtures" / "dynamo" / "test_aot_autograd"
+            shutil.copytree(stored, copied)
+            accepting = {"FXPECT_FIXTURES": str(copied.parents[1]), "EXPECTTEST_ACCEPT": "1"}
+
+            with mock.patch.dict(os.environ, accepting):
+                message = failure_of("dynamo/test_aot_autograd.py", "AliasedInputTests.test_recompiles", fault)
+
+            self.assertIn("-same, then separate: compiled anew, right", message)
+            self.assertEqual([path.name for path in Path(folder).iterdir()], ["fixtures"])
+            for path in stored.iterdir():
+                self.assertEqual((copied / path.name).read_bytes(), path.read_bytes())
 
 
 class TraceRulesFaultTests(unittest.TestCase):
@@ -53,6 +79,43 @@ class TraceRulesFaultTests(unittest.TestCase):
         message = failure_of("dynamo/test_trace_rules.py", "InGraphTests.test_functions_of_one_tensor", fault)
 
         self.assertIn("'torch.exp'\n'torch.exp2'", message)
+
+
+class AotAutogradFaultTests(unittest.TestCase):
+    """test_aot_autograd.py"""
+
+    def test_write_that_is_lost(self):
+        """A functional graph that does not write its inputs at its end is noticed, with the input."""
+        fault = mock.patch.object(graph_capture_wrappers, "apply_in_graph_mutations", lambda *args, **kwargs: None)
+
+        message = failure_of("dynamo/test_aot_autograd.py", "MutationTests.test_programs", fault)
+
+        self.assertRegex(message, "input [01] after the call: Tensor-likes are not close")
+
+    def test_wrong_cut(self):
+        """A backward graph that gives each gradient to the other input is noticed, with the input."""
+        extract = partitioners._extract_fwd_bwd_modules
+
+        def crossed(*args, **kwargs):
+            forward, backward = extract(*args, **kwargs)
+            output = backward.graph.output_node()
+            output.args = (output.args[0][::-1],)
+            backward.recompile()
+            return forward, backward
+
+        fault = mock.patch.object(partitioners, "_extract_fwd_bwd_modules", crossed)
+
+        message = failure_of("dynamo/test_aot_autograd.py", "PartitionTests.test_memory_budget", fault)
+
+        self.assertIn("gradient of input 0 after the call: Tensor-likes are not close", message)
+
+    def test_input_that_is_donated(self):
+        """Donating a saved input, which the backward would overwrite, is noticed."""
+        fault = mock.patch.object(graph_compile, "collect_bw_donated_buffer_idxs", lambda *args: [0])
+
+        message = failure_of("dynamo/test_aot_autograd.py", "PartitionTests.test_donated_buffer", fault)
+
+        self.assertRegex(message, r"Lists differ: \[\[0\]\] != \[\[")
 
 
 if __name__ == "__main__":

@@ -54,6 +54,18 @@ class RecordingTests(fxpect.PassTestCase):
         self.assertTrue(torch.equal(got, model(torch.ones(3))))
         self.assertEqual((graph.text.count(".relu()"), graph.after_text.count(".relu()")), (2, 1))
 
+    def test_constant_of_an_aten_graph(self):
+        """A graph with a tensor of its own is kept, though AOT compiles under a mode that takes fake tensors alone."""
+        def adds(x):
+            return x + torch.tensor([7.0, 8.0])
+
+        backend = RecordingBackend(aot=True)
+
+        got = torch.compile(adds, backend=backend)(torch.ones(2))
+
+        self.assertTrue(torch.equal(got, torch.tensor([8.0, 9.0])))
+        self.assertIn("= [7.0, 8.0]\n", backend.forward[0].text)
+
     def test_wrong_pass_is_run(self):
         """A pass that computes something else is seen in the result: nothing runs the graph before instead."""
         backend = RecordingBackend(aot=True, aten_pass=doubles)

@@ -96,11 +96,11 @@ class RecordingBackend:
 
     def _record(self, graphs: list[RecordedGraph], gm: torch.fx.GraphModule, values: Sequence[Any], level: str,
                 pass_: Pass | None) -> torch.fx.GraphModule:
-        graph = RecordedGraph(gm, values, level)
-        graphs.append(graph)
-        if pass_ is None:
-            return gm
         with _disable_current_modes():  # AOT autograd compiles under a mode that takes fake tensors alone
+            graph = RecordedGraph(gm, values, level)
+            graphs.append(graph)
+            if pass_ is None:
+                return gm
             graph.execution = run_pass(pass_, graph.example)
         return graph.execution.after
 
