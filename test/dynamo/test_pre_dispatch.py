@@ -209,7 +209,7 @@ class WrappedRegionTests(fxpect.ExportTestCase):
                          sorted(mode == "enable_grad" for mode in modes))  # fmt: skip
         self.assertTrue(torch.equal(gradient(program.module(), x), gradient(model, x)))
         regions = program.graph_module.graph.find_nodes(op="call_function", target=hop.wrap_with_set_grad_enabled)
-        self.assertEqual(bool(regions), "no_grad" in modes)
+        self.assertEqual(bool(regions), "no_grad" in modes, f"{regions or 'no region'} of {modes} is wrapped")
         self.assertTrue(all(node.args[0] is False for node in regions))
 
     @explore(st.integers(1, 4), SIZES, max_examples=4)

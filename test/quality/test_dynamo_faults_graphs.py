@@ -1,6 +1,6 @@
 """A fault in what becomes of a graph turns each module of the suite red, with a message that names it.
 
-The modules are those about trace rules, and what AOT autograd makes of a graph.
+The modules are those about trace rules, parts of a graph, passes, hooks, and what AOT autograd makes of a graph.
 """
 
 import os
@@ -13,9 +13,13 @@ from unittest import mock
 
 import torch
 import torch._dynamo
+import torch._inductor.utils as inductor_utils
 from torch._dynamo import trace_rules
+from torch._export.passes import replace_set_grad_with_hop_pass
 from torch._functorch import partitioners
 from torch._functorch._aot_autograd import graph_capture_wrappers, graph_compile
+from torch._higher_order_ops.register_hook import RegisterHookOp
+from torch._inductor.fx_passes import pre_grad
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -79,6 +83,106 @@ class TraceRulesFaultTests(unittest.TestCase):
         message = failure_of("dynamo/test_trace_rules.py", "InGraphTests.test_functions_of_one_tensor", fault)
 
         self.assertIn("'torch.exp'\n'torch.exp2'", message)
+
+
+class SubgraphsFaultTests(unittest.TestCase):
+    """test_subgraphs.py"""
+
+    def test_rest_that_is_not_compiled(self):
+        """A function whose rest behind a break is left to eager has a graph too few, and those it has are shown."""
+        check = trace_rules.check_verbose
+
+        def skipping(value, *args, **kwargs):
+            if getattr(value, "co_name", "").startswith("torch_dynamo_resume_in"):
+                return trace_rules.SkipResult(True, "a fault")
+            return check(value, *args, **kwargs)
+
+        fault = mock.patch.object(trace_rules, "check_verbose", skipping)
+
+        message = failure_of("dynamo/test_subgraphs.py", "LiveValueTests.test_inputs_of_the_rest", fault)
+
+        self.assertIn("expected 2 graphs; got 1", message)
+
+    def test_operands_in_another_order(self):
+        """An operand that is not the one that waited over the break is noticed by the values of the whole."""
+        def moved(target, args, kwargs):
+            return target, ([*args[0][1:], args[0][0]],) if target is torch.stack else args, kwargs
+
+        message = failure_of("dynamo/test_subgraphs.py", "NestedGraphBreakTests.test_values_on_the_stack",
+                             recorded_as(moved))  # fmt: skip
+
+        self.assertIn("output 0: Tensor-likes are not close", message)
+
+
+class PreDispatchFaultTests(unittest.TestCase):
+    """test_pre_dispatch.py"""
+
+    def test_region_that_is_not_wrapped(self):
+        """A region that export does not wrap is noticed, and what was to be wrapped is shown."""
+        fault = mock.patch.object(replace_set_grad_with_hop_pass, "_is_set_grad_enabled_node", lambda node: False)
+
+        message = failure_of("dynamo/test_pre_dispatch.py", "WrappedRegionTests.test_gradients", fault)
+
+        self.assertIn("no region of ['no_grad'] is wrapped", message)
+
+
+class HooksFaultTests(unittest.TestCase):
+    """test_hooks.py"""
+
+    def test_hook_that_does_nothing(self):
+        """A hook of the graph that does not get to the gradient is noticed, with the input."""
+        fault = mock.patch.object(RegisterHookOp, "__call__", lambda hook, tensor, body, *operands: tensor)
+
+        message = failure_of("dynamo/test_hooks.py", "HooksTests.test_hook_on_intermediate", fault)
+
+        self.assertIn("gradient of input 0 after the call: Tensor-likes are not close", message)
+
+
+class AutogradFunctionFaultTests(unittest.TestCase):
+    """test_autograd_function.py"""
+
+    def test_forgotten_mark(self):
+        """A dirty input, or an output without a gradient, that the graph does not list is noticed."""
+        for test, name in (("MutationTests.test_mark_dirty", "dirty_idx"),
+                           ("OutputTests.test_mark_non_differentiable", "non_differentiable_idx")):
+            with self.subTest(name):
+                def forgetting(target, args, kwargs, name=name):
+                    return target, args, kwargs | {name: []} if name in kwargs else kwargs
+
+                message = failure_of("dynamo/test_autograd_function.py", test, recorded_as(forgetting))
+
+                self.assertRegex(message, r"output \d: requires_grad: expected False; got True|\[\] != \[0\]")
+
+
+class FxPassesFaultTests(unittest.TestCase):
+    """test_fx_passes_pre_grad.py"""
+
+    def test_pass_that_computes_something_else(self):
+        """A pass whose join is along another dim is noticed, and named with the graph that it made."""
+        sink_cat = pre_grad.sink_cat_after_pointwise
+
+        def sink_cat_after_pointwise(gm):
+            gm = sink_cat(gm)
+            for node in gm.graph.find_nodes(op="call_function", target=torch.cat):
+                node.args = (node.args[0][::-1], *node.args[1:])
+            gm.recompile()
+            return gm
+
+        fault = mock.patch.object(pre_grad, "sink_cat_after_pointwise", sink_cat_after_pointwise)
+
+        message = failure_of("dynamo/test_fx_passes_pre_grad.py", "SinkCatTests.test_every_piece_gets_the_operator",
+                             fault)  # fmt: skip
+
+        self.assertIn("pass sink_cat_after_pointwise", message)
+
+    def test_helper_that_saves_nothing(self):
+        """A helper that does not run the pass is noticed."""
+        fault = mock.patch.object(inductor_utils, "pass_execution_and_save", lambda *args: None)
+
+        message = failure_of("dynamo/test_fx_passes_pre_grad.py", "FxPassesPreGradTests.test_pass_execution_and_save",
+                             fault)  # fmt: skip
+
+        self.assertIn("Expected 'propagate' to have been called once. Called 0 times.", message)
 
 
 class AotAutogradFaultTests(unittest.TestCase):
