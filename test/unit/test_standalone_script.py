@@ -364,6 +364,22 @@ class VerdictTests(ScriptCase):
                                  "                       if n.op == 'call_function']\n    last.append(first)\n"
                                  "    return gm", "was used before it has been defined", oracle="structure")
 
+    def test_code_that_does_not_run(self):
+        """Where the code does not run, structure tells so, and the others go by the nodes."""
+        example = capture(lambda x: x.relu() + 1, T(3, 4), capture="export")
+        source = ("class Applied:\n    __name__ = 'applied'\n\n    def __call__(self, module, x):\n"
+                  "        return module(x)\n\n"
+                  "def the_pass(gm):\n    for node in gm.graph.nodes:\n"
+                  "        if node.target is torch.ops.aten.relu.default:\n"
+                  "            node.target, node.args = Applied(), (torch.nn.ReLU(), node.args[0])\n    return gm")
+
+        self.assertEqual(self.run_with(example, source), (0, "OK"))
+        self.assertEqual(self.run_with(example, source, "structure")[0], 1)
+        wrong = source.replace("return module(x)", "return module(x) + 1")
+        self.assertEqual(self.run_with(example, wrong)[0], 1)
+        failing = source.replace("return module(x)", "raise ValueError('by the nodes')")
+        self.assertIn("ValueError: ['by the nodes']", self.run_with(example, failing, "crash")[1])
+
     def test_what_cannot_be_told(self):
         """Exit code 2: a line to fill in, an oracle of fxpect alone, a pass that torch lacks, a graph that fails."""
         example = capture(lambda x: x.relu(), T(3), capture="export")
