@@ -135,6 +135,20 @@ class MutationTests(fxpect.CompileTestCase):
 
         self.assertCompiles(model, T(size), T(size, requires_grad=backward), graphs=1, aot=True)
 
+    @explore(st.booleans(), SIZES)
+    def test_aot_autograd_raises_invalid_leaf_set(self, needs_grad, size):
+        """Between two graphs an input gets the memory of another tensor; a leaf is refused as eagerly."""
+        def model(x):
+            x.set_(torch.full((size,), 3.0))
+            return x + 1
+
+        if needs_grad:
+            for function in (model, torch.compile(model, backend="aot_eager")):
+                with self.assertRaisesRegex(RuntimeError, "is being used in an in-place operation"):
+                    function(torch.zeros(size, requires_grad=True))
+        else:
+            self.assertCompiles(model, T(size), graphs=2, aot=True)
+
     @explore(st.integers(1, 4), st.integers(0, 3))
     def test_unused_inputs(self, count, used):
         """An input that nothing reads stays an input of the graph, without users."""
@@ -349,6 +363,42 @@ class RequiresGradTests(fxpect.CompileTestCase):
         else:
             (twice,) = torch.autograd.grad(once.sum(), x)
             torch.testing.assert_close(twice, (x.sin().exp() * (x.cos() ** 2 - x.sin())).detach())
+
+    @explore(st.sampled_from(["itself", "detached"]), st.booleans(), SIZES, max_examples=4)
+    def test_tangent_that_is_written(self, kind, given, size):
+        """A backward that writes its gradient passes on the right one; the caller's is written by eager alone."""
+        class Triples(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                return x * 2
+
+            @staticmethod
+            def backward(ctx, gradient):
+                (gradient if kind == "itself" else gradient.detach()).mul_(3)
+                return gradient * 2
+
+        found = []
+        for function in (Triples.apply, torch.compile(lambda x: Triples.apply(x), backend="aot_eager", fullgraph=True)):
+            x, gradient = torch.ones(size, requires_grad=True), torch.ones(size)
+            if given:
+                function(x).backward(gradient)
+            else:
+                (function(x) * 1).sum().backward()
+            found.append((x.grad, gradient))
+
+        self.assertTrue(all(torch.equal(x, torch.full((size,), 6.0)) for x, _ in found))
+        self.assertEqual([gradient[0].item() for _, gradient in found], [3.0 if given else 1.0, 1.0])
+
+    @explore(st.booleans(), SIZES, max_examples=3)
+    def test_nn_parameter_construction(self, breaks, size):
+        """A parameter that is made inside, in a graph or between two, gives its need of a gradient to the result."""
+        def model(x):
+            return x.sin() + torch.nn.Parameter(torch.ones(1))
+
+        with torch._dynamo.config.patch(graph_break_on_nn_param_ctor=breaks):
+            parts = self.assertCompiles(model, T(size), graphs=1 + breaks, aot=True)
+
+        self.assertTrue(parts.value.requires_grad)
 
     @explore(SIZES, max_examples=2)
     def test_grad_inputs_alias_inputs(self, size):
