@@ -155,6 +155,15 @@ class FindTests(StoreCase):
                 parts = {"title": "t", "inputs": "x=1", "options": "capture=dynamo", **change}
                 self.assertIsNone(self.open().find(Case.make("b", **parts)).case)
 
+    def test_names_of_inputs_belong_to_the_graph(self):
+        """Inputs that only have other names are the same ones, given to a graph that drifted."""
+        old = Case.make("a", inputs="s0_=3, x=f32[3]", after="1")
+        self.store(old)
+
+        found = self.open().find(Case.make("b", inputs="s0=3, x=f32[3]"))
+
+        self.assertEqual((found.case, found.drifted), (old, True))
+
     def test_a_stored_case_is_found_once_for_drift(self):
         """Two changed inputs do not both drift from one stored case."""
         self.store(Case.make("a", after="1"))
