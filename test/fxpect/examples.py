@@ -109,6 +109,12 @@ def short(value: Any) -> str:
     return repr(spec_of(value) if isinstance(value, torch.Tensor) else value)
 
 
+def inputs_text(example: Example) -> str:
+    """Return the inputs as one line: ``x=f32[2, 8], y=f32[2, 2]``."""
+    return ", ".join(f"{node.target}={short(value)}" for node, value in
+                     zip(example.placeholders, example.inputs, strict=False))
+
+
 def copy_tensor(tensor: torch.Tensor) -> torch.Tensor:
     """Return a leaf with the same values, strides and ``requires_grad``, in storage of its own."""
     detached = tensor.detach()

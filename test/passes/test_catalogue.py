@@ -5,12 +5,11 @@ from pathlib import Path
 
 import torch
 
-from fxpect.campaign.finding import inputs_text
 from fxpect.errors import CaptureError, InputDrift
 from fxpect.oracles.judge import judge
 from fxpect.passes.catalogue import CataloguedPass, Innocent, catalogue
 from fxpect.passes.firing import fire, pass_of, start
-from fxpect.passes.known_bugs import explanation, load, table_path
+from fxpect.passes.known_bugs import load, table_path, unexplained
 from fxpect.report.counts import tally
 
 torch.set_num_threads(1)
@@ -39,11 +38,8 @@ def check_innocent(entry: CataloguedPass, model: Innocent) -> None:
     if result.discarded is not None:
         raise InputDrift("input", f"model {model.name!r}: {result.discarded}", pass_name=entry.name)
     tally.add("examples")
-    for failure in result.failures:
-        known = explanation(BUGS, entry.name, failure, example.text, inputs_text(example))
-        if known is None:
-            raise failure
-        tally.add("known bug", detail=known.id)
+    for failure in unexplained(BUGS, entry.name, result.failures, example):
+        raise failure
 
 
 def _add_tests() -> None:

@@ -1,5 +1,6 @@
 """The verbs, each both ways: what they raise, what the message says, and what it saves."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from fxpect.errors import (
     PassFormError,
     UnexpectedRewrite,
 )
+from fxpect.passes.known_bugs import KnownBug
+from fxpect.report.counts import tally
 
 TRACED = {"capture": "symbolic"}
 
@@ -236,6 +239,20 @@ class VerbTests(InScratch):
         self.assertIn(f', capture="symbolic", seed={seed})', str(caught.exception))
         with self.assertRaisesRegex(FxpectError, "expected seeds="):
             assert_preserves(clips, one_relu, T(1), seeds=0, **TRACED)
+
+    def test_known_bugs(self):
+        """A failure that a known bug explains is counted, not raised, at every seed; any other is raised."""
+        wrong = fxpect.as_pass(replacing(torch.relu, torch.tanh), name="mine.wrong")
+        bug = KnownBug("tanh-for-relu", wrong.name, "always", "numerics", "numerics:", ">=2.0", "symbolic", "", ())
+        tally.take()
+
+        result = assert_rewrites(wrong, one_relu, T(3), known=[bug], seeds=3, **TRACED)
+
+        self.assertEqual((result.failures[0].oracle, tally.take()["known bug"]), ("numerics", 3))
+        for other in (dataclasses.replace(bug, pass_name="mine.other"), dataclasses.replace(bug, cause="effects:")):
+            with self.assertRaises(CheckFailure) as caught:
+                assert_rewrites(wrong, one_relu, T(3), known=[other], **TRACED)
+            self.assertEqual(caught.exception.oracle, "numerics")
 
     def test_second_run(self):
         """A pass with work left on its own result fails, unless a reason excuses it."""

@@ -13,6 +13,7 @@ import fxpect
 from fxpect import T
 from fxpect.fixtures.accept import accept
 from fxpect.fixtures.pending import Pending
+from fxpect.passes.known_bugs import KnownBug
 from fxpect.report.counts import tally
 
 
@@ -156,6 +157,7 @@ class GoldenTests(InStore):
         (message,) = self.run_test(case(pass_=folds_and_copies))
 
         self.assertIn("PassDrift", message)
+        self.assertIn("[fixture] pass folds_and_copies: ", message)
         self.assertIn("the graph after is not the stored one: ", message)
         self.assertIn('+    clone: "f32[3]" = torch.clone(relu)', message)
         self.assertNotIn("capture drift", message)
@@ -247,6 +249,47 @@ class GoldenTests(InStore):
                 self.assertEqual(
                     [("mine" in message) for message in messages], [] if isinstance(stop, unittest.SkipTest) else [True]
                 )
+
+    def test_failing_subtest_need_not_reach_its_case(self):
+        """Where one of several subtests fails, its stored case is not said to be missing as well."""
+
+        class Golden(GoldenCase):
+            broken = False
+
+            def test(self):
+                for size in (3, 4):
+                    with self.subTest(size):
+                        if self.broken and size == 4:
+                            raise ValueError("mine")
+                        self.assertRewrites(folds, two_relus, T(size), golden=True)
+
+        with mock.patch.dict(os.environ, EXPECTTEST_ACCEPT="1"):
+            self.run_test(Golden)
+        self.assertEqual(self.run_test(Golden), [])
+        Golden.broken = True
+        (message,) = self.run_test(Golden)
+
+        self.assertIn("ValueError: mine", message)
+
+    def test_crash_that_is_known_has_nothing_to_compare(self):
+        """A pass that crashes by a known bug leaves no graph: nothing is compared, proposed or missing."""
+
+        def raises(gm):
+            raise ValueError("always")
+
+        bug = KnownBug("always-raises", "raises", "always", "crash", "crash:pass", ">=2.0", "symbolic", "", ())
+
+        class Golden(GoldenCase):
+            known = (bug,)
+
+            def test(self):
+                self.assertPreserves(raises, two_relus, T(3), golden=True, known=self.known)
+
+        self.assertEqual(self.run_test(Golden), [])
+        self.assertEqual(self.pending(), [])
+        Golden.known = ()
+        (message,) = self.run_test(Golden)
+        self.assertIn("PassCrash", message)
 
     def test_labels_tell_calls_apart(self):
         """Two calls on one graph need labels, under which each has its own case."""

@@ -145,8 +145,8 @@ class CatalogueTests(unittest.TestCase):
                         why="of course")
         self.assertEqual(set(excused.severity), {
             "metadata", "structure:dead-node", "stability:not-idempotent", "stability:second-run-crashes",
-            "gradients",
-            "crash:backward"})
+            "gradients", "crash:backward", "generality:at-size:metadata"})
+        self.assertEqual(set(entry(off=("generality:new-guard",), why="of course").severity), {"generality:new-guard"})
         self.assertEqual(set(excused.severity.values()), {"off"})
 
     def test_what_is_left_out_has_a_reason_and_is_not_here(self):

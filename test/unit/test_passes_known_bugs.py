@@ -14,7 +14,19 @@ from fxpect.commands import exit_codes
 from fxpect.commands.bugs import run_script
 from fxpect.commands.main import main
 from fxpect.errors import CheckFailure, FixtureError
-from fxpect.passes.known_bugs import CHANGED, ELSEWHERE, FIXED, THERE, as_toml, confirm, explanation, load, parse
+from fxpect.passes.known_bugs import (
+    CHANGED,
+    ELSEWHERE,
+    FIXED,
+    THERE,
+    as_toml,
+    confirm,
+    explanation,
+    load,
+    parse,
+    unexplained,
+)
+from fxpect.report.counts import tally
 
 torch.set_num_threads(1)
 ENTRY = '''
@@ -88,6 +100,17 @@ class ExplanationTests(unittest.TestCase):
         bugs = parse(TABLE.replace(">=2.11", "<1.0"))
         failure = CheckFailure("numerics", "m", cause="numerics:values")
         self.assertIsNone(explanation(bugs, "fx.other", failure, "alpha=2", ""))
+
+
+    def test_the_unexplained_are_left(self):
+        """Of the failures of an example those that are news are left; each of the others is tallied under its bug."""
+        (bug,) = bugs = parse(TABLE)
+        values, shape = (CheckFailure("numerics", "m", cause=f"numerics:{kind}") for kind in ("values", "shape"))
+        tally.take()
+
+        self.assertEqual(unexplained(bugs, "fx.other", [values, shape], bug.example()), [shape])
+
+        self.assertEqual(tally.take().details["known bug"], {"alpha-is-dropped": 1})
 
 
 class ConfirmTests(unittest.TestCase):

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from fxpect.errors import CheckFailure
-from fxpect.examples import Example, short
+from fxpect.examples import Example
 from fxpect.specs.writing import spec_call
 
 
@@ -93,12 +93,6 @@ class Finding:
         if self.after:
             lines += ["  after:", _indented(self.after)]
         return "\n".join(lines)
-
-
-def inputs_text(example: Example) -> str:
-    """Return the inputs as one line: ``x=f32[2, 8], y=f32[2, 2]``."""
-    return ", ".join(f"{node.target}={short(value)}" for node, value in
-                     zip(example.placeholders, example.inputs, strict=False))
 
 
 def _indented(text: str) -> str:

@@ -17,11 +17,11 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fxpect.campaign.finding import Finding, Parcel, inputs_text
+from fxpect.campaign.finding import Finding, Parcel
 from fxpect.campaign.search import Tally, Watcher, search
 from fxpect.campaign.starts import Start
 from fxpect.errors import CheckFailure, FxpectError, PassCrash
-from fxpect.examples import Example
+from fxpect.examples import Example, inputs_text
 from fxpect.execution import as_pass
 from fxpect.standalone.script import standalone_script
 from fxpect.strategies.draft import Edit

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 
 from fxpect.campaign import causes
-from fxpect.campaign.finding import Finding, inputs_text
+from fxpect.campaign.finding import Finding
 from fxpect.campaign.reduction import reduce
 from fxpect.campaign.starts import Start
 from fxpect.errors import CheckFailure, FxpectError
-from fxpect.examples import Example
+from fxpect.examples import Example, inputs_text
 from fxpect.execution import as_pass
 from fxpect.oracles.judge import Result, judge
 from fxpect.specs import TensorSpec

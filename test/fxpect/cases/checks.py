@@ -210,7 +210,7 @@ class Checks:
     ) -> Result:
         options["capture"] = options["capture"] or self.capture
         claim = Claim.make(verb, pass_, ops, options)
-        trial = hold(claim, claim.example(model, inputs), self._id())
+        trial = hold(claim, claim.example(model, inputs), f"{self._id()} {label}".rstrip())
         self._settle(trial, label, golden)
         return trial.result
 

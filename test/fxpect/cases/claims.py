@@ -37,7 +37,8 @@ class Options:
     weighs causes ("error", "note", "off"); both as ``fxpect.judge`` takes them. ``idempotent`` is True, or
     the reason why a second run may change the graph again. ``order="program"`` makes the order of the nodes
     part of the text, for scheduling passes. ``frozen`` captures parameters as constants. ``seeds`` is for
-    how many inputs, from ``seed`` on, the graph that was captured and rewritten once is run.
+    how many inputs, from ``seed`` on, the graph that was captured and rewritten once is run. ``known`` holds bugs
+    of torch, as ``fxpect.passes.known_bugs.load`` gives them: a failure that one explains is counted, not raised.
     """
 
     grads: bool | None = None
@@ -52,6 +53,7 @@ class Options:
     seed: int = 0
     seeds: int = 1
     device: Any = None
+    known: Iterable[Any] = ()
 
     def __post_init__(self) -> None:
         if self.oracles is not None:
@@ -132,12 +134,19 @@ class Claim:
             seed=options.seed,
             severity=self._severity(),
         )
-        trial = Trial(self, example, result, list(result.failures))
+        trial = Trial(self, example, result, self._news(result.failures, example))
         if result.discarded is None and result.execution is not None:
             if options.seeds > 1 and not trial.failures:
                 trial = self._at_other_seeds(trial)
             trial.failures += trial.own_failures()
         return trial
+
+    def _news(self, failures: list[CheckFailure], example: Example) -> list[CheckFailure]:
+        if not self.options.known or not failures:
+            return list(failures)
+        from fxpect.passes.known_bugs import unexplained
+
+        return unexplained(self.options.known, self.pass_.name, failures, example)
 
     def _at_other_seeds(self, trial: Trial) -> Trial:
         """Run the same two graphs on more inputs; returns the trial of the first seed that fails, else this one."""
@@ -157,6 +166,7 @@ class Claim:
                 for failure in find(there)
                 if severity_of(failure) == ERROR and not any(str(failure.cause).startswith(c) for c in excused)
             ]
+            found = self._news(found, trial.example)
             if found:
                 claim = dataclasses.replace(self, options=dataclasses.replace(options, seed=seed, seeds=1))
                 return Trial(claim, trial.example, trial.result, found)

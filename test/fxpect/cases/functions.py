@@ -26,7 +26,7 @@ def assert_rewrites(
     ``ops`` maps an operator to its count after the pass, or to (before, after); a count is a number or a
     bound such as ``">=1"``. ``grads`` compares gradients (default: where anything requires grad), ``dynamic``
     and ``capture`` are those of ``fxpect.capture``. More options: ``kwargs``, ``oracles``, ``severity``,
-    ``idempotent``, ``order``, ``frozen``, ``seed``, ``seeds``, ``device`` (see ``claims.Options``).
+    ``idempotent``, ``order``, ``frozen``, ``seed``, ``seeds``, ``device``, ``known`` (see ``claims.Options``).
 
     Raises a ``CheckFailure`` for what does not hold: ``InputDrift`` for a wrong count before, ``NoRewrite``,
     ``PassCrash``, ``GraphCrash`` and others; ``FxpectError`` for misuse.

@@ -70,10 +70,11 @@ class Goldens:
         """Compare a trial that holds with what is stored for it; raises what differs.
 
         A case that nothing is stored for is a failure only with ``golden=True``. Fresh examples are never
-        compared, only collected where the phase asks for cases worth storing.
+        compared, only collected where the phase asks for cases worth storing. A pass that crashed, by a bug that is
+        known, gave nothing to compare.
         """
         phase = current()
-        if golden is False:
+        if golden is False or trial.result.execution is None:
             return
         if phase.name == FRESH:
             if phase.held is not None:
@@ -86,7 +87,7 @@ class Goldens:
         if found.case is None and not golden:
             return
         answer = _on_stored(trial, found.case) if found.drifted and found.case is not None else None
-        self._settle(case, found, answer, phase)
+        self._settle(case, found, answer, phase, trial.claim.pass_.name)
 
     def settle_text(self, text: str, label: str) -> None:
         """Compare a text with the one stored under ``label``; raises what differs, also where none is."""
@@ -101,7 +102,7 @@ class Goldens:
     def _titled(self, case: Case) -> Case:
         """Return the case under the title that a person gave the stored one with its inputs and options."""
         wanted = set(case.before.split("\n"))
-        alike = [one for one in self.cases if (one.inputs, one.options) == (case.inputs, case.options)]
+        alike = [one for one in self.cases if (one.specs, one.options) == (case.specs, case.options)]
         if not alike or any(one.title == case.title for one in alike):
             return case
         best = max(alike, key=lambda one: (len(wanted & set(one.before.split("\n"))), one.key))
@@ -112,7 +113,9 @@ class Goldens:
         key = _text_case(label, "").key
         return any(case.key == key for case in self.cases)
 
-    def _settle(self, case: Case, found: Found, answer: str | CheckFailure | None, phase: Phase) -> None:
+    def _settle(
+        self, case: Case, found: Found, answer: str | CheckFailure | None, phase: Phase, pass_name: str | None = None
+    ) -> None:
         if found.case is not None:
             phase.compared.add(found.case.key)
             if phase.name != PINNED:
@@ -122,7 +125,7 @@ class Goldens:
         written = sum(not proposal.problem for proposal in settled.proposals)
         tally.add("proposed", written)
         if settled.failure is not None:
-            raise _told(settled, self.stored, case, found, answer)
+            raise _told(settled, self.stored, case, found, answer, pass_name)
 
     def propose(self, case: Case) -> Proposal:
         """Propose a new case, for a person to accept."""
@@ -162,7 +165,7 @@ def _ended_early(test: unittest.TestCase) -> bool:
     if getattr(outcome, "expectedFailure", None) or getattr(result, "_excinfo", None):  # the latter is pytest's
         return True
     noted = [getattr(result, name, None) or () for name in ("failures", "errors", "skipped", "expectedFailures")]
-    return any(entry[0] is test for entries in noted for entry in entries)
+    return any(getattr(entry[0], "test_case", entry[0]) is test for entries in noted for entry in entries)
 
 
 def make_case(trial: Trial, label: str, phase: Phase) -> Case:
@@ -257,7 +260,12 @@ def _on_stored(trial: Trial, stored: Case) -> str | CheckFailure:
 
 
 def _told(
-    settled: Settled, stored: StoredTest, case: Case, found: Found, answer: str | CheckFailure | None
+    settled: Settled,
+    stored: StoredTest,
+    case: Case,
+    found: Found,
+    answer: str | CheckFailure | None,
+    pass_name: str | None,
 ) -> CheckFailure:
     """Return the failure with every answer in words: what the capture gives now, what the pass does now."""
     failure = settled.failure
@@ -277,7 +285,7 @@ def _told(
     made = type(failure)(
         failure.oracle,
         "\n".join(lines),
-        pass_name=failure.pass_name,
+        pass_name=pass_name,
         before=failure.before,
         after=failure.after,
         cause=failure.cause,

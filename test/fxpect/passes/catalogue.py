@@ -154,7 +154,9 @@ class CataloguedPass:
     @property
     def severity(self) -> dict[str, str]:
         """What the stage forgives, as ``judge`` takes it: the start of a cause -> "off"."""
-        forgiven = [*self.off]
+        # What an oracle cannot judge at the sizes of the example it cannot judge at others.
+        at_size = [f"generality:at-size:{cause}" for cause in self.off if not cause.startswith("generality")]
+        forgiven = [*self.off, *at_size]
         if self.inference:
             forgiven += ["gradients", "crash:backward"]
         if self.dead_nodes_ok:

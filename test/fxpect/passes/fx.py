@@ -362,7 +362,8 @@ def _split() -> list[CataloguedPass]:
                functional=True, **nested),
         _entry("accelerator_partitioner", "spreads nodes over devices by size (Partitioner)",
                recipe(partition_by_size, "fx.experimental.accelerator_partitioner"), chained,
-               kind="module-inputs", functional=True, **nested),
+               kind="module-inputs", functional=True, idempotent=False, off=("generality:new-specialization",),
+               why=f"{nested['why']}, and it weighs nodes by their bytes, which takes sizes as numbers"),
     ]
 
 

@@ -10,6 +10,7 @@ from fxpect.specs import T
 
 OTHER_DRAWS = "the draws come from another generator, so values differ by design"
 MATCHES_ITSELF = "what it makes holds the pattern again; production applies it once"
+GUARDS = "where it compares a symbolic size with a number it adds a guard, and the compiled code is for that size alone"
 LATER_CONSTANTS = "later passes of the list make constants that the first ones would fold"
 
 
@@ -174,12 +175,14 @@ def _patterns() -> list[CataloguedPass]:
                "removes views to the same shape, and pairs of views or permutes that cancel",
                recipe(early, "joint_graph"), Innocent("view", m.view_as_itself, (T(2, 3),)),
                Innocent("view_pair", m.view_there_and_back, (T(2, 3),)),
-               Innocent("permute_pair", m.permute_there_and_back, (T(2, 3, 4),))),
+               Innocent("permute_pair", m.permute_there_and_back, (T(2, 3, 4),)),
+               off=("generality:new-specialization",), why=GUARDS),
         named("pointless_convert", "joins two conversions into one", ["pointless_convert"],
               Innocent("up_and_down", m.convert_twice, (x,)), Innocent("half", m.convert_half, (half,))),
         named("scatter_upon_const_tensor", "replaces a scatter into a constant by a comparison",
               ["scatter_upon_const_tensor"],
-              Innocent("one_hot", m.one_hot, (T(4, 1, dtype=torch.int64, values="index:5"),))),
+              Innocent("one_hot", m.one_hot, (T(4, 1, dtype=torch.int64, values="index:5"),)),
+              off=("generality:new-specialization", "generality:at-size:crash:graph:RuntimeError:expand"), why=GUARDS),
         named("mul_softmax_pattern", "scales after the maximum is subtracted, below a softmax",
               ["mul_softmax_pattern"], Innocent("scalar", m.softmax_of_scaled, (x,)),
               Innocent("tensor", m.softmax_of_product, (x, T(3, 1))),

@@ -20,11 +20,12 @@ import torch
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from fxpect.errors import CheckFailure, FixtureError, FxpectError, SpecError
-from fxpect.examples import Example, short
+from fxpect.examples import Example, inputs_text, short
 from fxpect.fixtures.paths import find_root
 from fxpect.oracles.judge import ALWAYS, ON_REQUEST, ORACLES, Result, judge
 from fxpect.passes.catalogue import CataloguedPass, applies, find
 from fxpect.passes.firing import pass_of
+from fxpect.report.counts import tally
 from fxpect.specs import parse_spec
 
 TABLE = "known_torch_bugs.toml"
@@ -172,6 +173,19 @@ def explanation(bugs: Iterable[KnownBug], pass_name: str, failure: CheckFailure,
                 inputs: str) -> KnownBug | None:
     """Return the first bug that explains why an example failed; None for news."""
     return next((bug for bug in bugs if bug.explains(pass_name, failure, text, inputs)), None)
+
+
+def unexplained(bugs: Iterable[KnownBug], pass_name: str, failures: Iterable[CheckFailure],
+                example: Example) -> list[CheckFailure]:
+    """Return the failures of an example that are news; each of the others is tallied as a known bug."""
+    bugs, inputs, news = tuple(bugs), inputs_text(example), []
+    for failure in failures:
+        known = explanation(bugs, pass_name, failure, example.text, inputs)
+        if known is None:
+            news.append(failure)
+        else:
+            tally.add("known bug", detail=known.id)
+    return news
 
 
 def read_input(text: str) -> Any:
