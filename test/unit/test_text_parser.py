@@ -148,6 +148,27 @@ class ReadingTests(unittest.TestCase):
         self.assertEqual(list(parse_graph(unknown).graph.nodes)[2].meta, {})
         self.assertEqual(graph_text(parse_graph(unknown)), unknown)
 
+    def test_what_has_no_type_stays_without(self):
+        """Among typed values one without a type is recorded as None, as torch does; a text of its own says no more."""
+        text = ('def forward(self, a: "f32[2, 3]"):\n    relu: "f32[2, 3]" = torch.relu(a)\n'
+                '    _vmap_increment_nesting = torch._functorch.predispatch._vmap_increment_nesting(3, \'error\')\n'
+                "    return (relu,)\n")
+        metas = [node.meta for node in parse_graph(text).graph.nodes]
+
+        self.assertEqual(metas[2], {"example_value": None})
+        self.assertEqual(graph_text(parse_graph(text)), text)
+        switch = text.replace("torch._functorch.predispatch._vmap_increment_nesting(3, 'error')",
+                              "torch._C._set_grad_enabled(False)").replace("_vmap_increment_nesting", "switch")
+        self.assertEqual(list(parse_graph(switch).graph.nodes)[2].meta, {})
+
+    def test_comparisons_are_kept_as_made(self):
+        """A range that was learned later does not turn a comparison into a constant."""
+        text = ('def forward(self, a: "i64[]"):\n    s0: "0 <= s0 <= 99"\n    item: "SymInt(s0)" = a.item()\n'
+                '    ge: "SymBool(s0 >= 0)" = operator.ge(item, 0)\n'
+                '    lt: "SymBool(s0 < 100)" = operator.lt(item, 100)\n    return (ge, lt)\n')
+
+        self.assertEqual(graph_text(parse_graph(text)), text)
+
     def test_meta_key_can_be_chosen(self):
         """meta_key says where the types go."""
         text = one_call("torch.relu(a)")

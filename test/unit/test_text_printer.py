@@ -16,6 +16,7 @@ import time
 import unittest
 from pathlib import Path
 
+import sympy
 import torch
 import torch.nn.functional as F
 from hypothesis import assume, given, settings
@@ -360,6 +361,24 @@ class FormTests(unittest.TestCase):
         self.assertIn('x: "f32[s0, s1]", y: "f32[s0, s2]"', text)
         self.assertIn('    s0: "2 <= s0 <= 64"\n    s1: "2 <= s1"\n    s2: "2 <= s2"\n', text)
         self.assertIn('"f32[s0, s1 + s2]"', text)
+
+    def test_symbolic_numbers_that_are_known(self):
+        """A symbolic number without a symbol is the number, as a type and as an argument, to the last digit."""
+        from torch.fx.experimental.sym_node import SymNode
+        from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+        environment = ShapeEnv()
+        for number in (8.0, 0.1, 1 / 3, 2.5e-7, -1.0):
+            symbolic = torch.SymFloat(SymNode(sympy.Float(number), environment, float, number))
+            graph = Graph()
+            x = graph.placeholder("x")
+            x.meta["val"] = symbolic
+            graph.output(graph.call_function(torch.sym_max, (x, symbolic)))
+            text = graph_text(graph)
+
+            self.assertIn(f'x: "{number!r}"', text)
+            self.assertIn(f"torch.sym_max(x, {number!r})", text)
+            self.assertEqual(graph_text(parse_graph(text)), text)
 
     def test_printing_adds_no_guard(self):
         """Reading symbolic sizes and strides leaves the shape environment as it was."""

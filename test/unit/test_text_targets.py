@@ -196,7 +196,12 @@ class LawTests(unittest.TestCase):
         def masked(x):
             return torch.masked.sum(x, 1, mask=x > 0) * torch.signal.windows.hann(3)
 
-        for model in (jvp, hessian, masked, lambda x: x + torch.seed(), lambda x: torch.unique(x, return_counts=True)):
+        def inference(x):
+            with torch.inference_mode():
+                return x * 2
+
+        for model in (jvp, hessian, masked, inference,
+                      lambda x: x + torch.seed(), lambda x: torch.unique(x, return_counts=True)):
             torch._dynamo.reset()
             with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
                 explained = torch._dynamo.explain(model)(torch.rand(3, 3))

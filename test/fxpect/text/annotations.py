@@ -12,7 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from fxpect.errors import GraphTextError
-from fxpect.text.symbols import SymbolNames, SymbolTable
+from fxpect.text.symbols import SymbolNames, SymbolTable, is_constant
 
 DTYPE_NAMES: dict[torch.dtype, str] = {
     torch.float64: "f64", torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16", torch.int64: "i64",
@@ -30,7 +30,6 @@ MOST_ELEMENTS = 1 << 28  # of an attribute, which is real memory
 RESULT, INPUT, ATTRIBUTE = "result", "input", "attribute"
 
 _TENSOR = re.compile(r"(\w+)\[(.*?)\](?:\((.*)\))?$", re.DOTALL)
-_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _SYMBOLIC = re.compile(r"(SymInt|SymFloat|SymBool)\((.*)\)$", re.DOTALL)
 
 
@@ -86,7 +85,7 @@ class TypeWriter:
             return self._spell(value) if role is RESULT else _with_flags(self._spell(value), value, role)
         if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
             text = self.symbols.text(value)
-            return text if text in ("True", "False") or _NUMBER.fullmatch(text) else f"{type(value).__name__}({text})"
+            return text if is_constant(text) else f"{type(value).__name__}({text})"
         if isinstance(value, (tuple, list)):
             items = [self.text(item, role) or "None" for item in value]
             if isinstance(value, list):

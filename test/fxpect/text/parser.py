@@ -14,7 +14,7 @@ from fxpect.text import constructors, modules, propagation
 from fxpect.text.annotations import MISSING, TypeReader
 from fxpect.text.signature import read_signature
 from fxpect.text.symbols import SymbolTable
-from fxpect.text.targets import check_method, is_readable_attribute, resolve_target
+from fxpect.text.targets import check_method, has_no_result, is_readable_attribute, resolve_target
 from fxpect.text.values import ValueReader, dotted
 
 _MAX_CHARACTERS = 50_000_000
@@ -111,6 +111,7 @@ class _GraphReader:
         self.typed_inputs = 0
         self.inputs = 0
         self.typed = 0
+        self.untyped: list[Node] = []
         self.done = False
 
     def module(self, function: ast.FunctionDef, top: bool = False) -> tuple[GraphModule, bool]:
@@ -129,7 +130,11 @@ class _GraphReader:
             graph_module = GraphModule(self.root, self.graph)
         except Exception as error:
             raise GraphTextError(f"torch cannot compile this graph: {error}", function.lineno) from error
-        return graph_module, self.typed == 0 and self.typed_inputs == self.inputs > 0
+        wanting = self.typed == 0 and self.typed_inputs == self.inputs > 0
+        if self.typed_inputs and not (top and wanting):
+            for node in self.untyped:  # known to have no type, as one marked with "?" is not
+                node.meta[self.meta_key] = None
+        return graph_module, wanting
 
     def _declare_symbols(self, body: list[Any]) -> list[Any]:
         while body and _is_range(body[0]):
@@ -218,6 +223,8 @@ class _GraphReader:
         if annotation is not None:
             self._type(node, annotation)
             self.typed += 1
+        elif node.op != "get_attr" and not (node.op == "call_function" and has_no_result(node.target)):
+            self.untyped.append(node)
 
     def _check_attribute(self, path: str, line: int) -> None:
         if path not in self.attributes:

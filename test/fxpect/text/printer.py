@@ -16,7 +16,7 @@ from fxpect.text.annotations import INPUT, MISSING, TypeWriter
 from fxpect.text.naming import Names, source_word, word
 from fxpect.text.order import canonical_order, scan
 from fxpect.text.symbols import SymbolNames
-from fxpect.text.targets import target_name
+from fxpect.text.targets import has_no_result, target_name
 from fxpect.text.values import value_writer
 
 _INDENT = "    "
@@ -25,11 +25,6 @@ _SYMBOL_NAME = re.compile(r"\b(?:s|u|zf|zuf)\d+\b")
 _ON_NODE = re.compile(r"(?<=on node ')\w+(?=')")
 _TUPLE_OPERANDS = frozenset(  # saving and loading a program turns the tuples of these into lists
     f"torch.ops.higher_order.{name}" for name in ("cond", "while_loop", "while_loop_stack_output"))
-_SILENT = frozenset(  # nothing comes out of these, so a missing type says nothing
-    "torch._C._set_grad_enabled torch.amp.autocast_mode._enter_autocast torch.amp.autocast_mode._exit_autocast "
-    "operator.setitem operator.delitem torch._check torch._check_is_size torch._assert torch._assert_async "
-    "torch.set_grad_enabled torch.manual_seed".split())
-
 
 def graph_text(graph: Any, *, order: str = "canonical", types: bool = True) -> str:
     """Return the canonical text of a GraphModule, a Graph, or an ExportedProgram (then with its signature).
@@ -192,22 +187,20 @@ class _Printer:
                 value = meta.get(key)
                 if value is None:
                     value = meta.get(other_key)
-                written = self._unknown(node, call) if value is None else type_text(value)
+                written = self._unknown(node) if value is None else type_text(value)
                 if written is not None:
                     append(f'{pad}{name}: "{written}" = {right}')
                     continue
             append(f"{pad}{name} = {right}")
         return lines
 
-    def _unknown(self, node: Node, call: str) -> str | None:
+    def _unknown(self, node: Node) -> str | None:
         """Return the mark for a node without a recorded type in a graph whose inputs have theirs."""
         meta = node.meta
-        if not self.mark_missing or node.op == "get_attr" or call in _SILENT:
+        if not self.mark_missing or node.op == "get_attr":
             return None
-        if "val" in meta or "example_value" in meta:
-            return None
-        schema = getattr(node.target, "_schema", None)
-        return None if schema is not None and not schema.returns else MISSING
+        silent = node.op == "call_function" and has_no_result(node.target)
+        return None if "val" in meta or "example_value" in meta or silent else MISSING
 
     def _rename_in_messages(self, body: list[Node], lines: list[str]) -> list[str]:
         """Put canonical names into the messages of assertions.

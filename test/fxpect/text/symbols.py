@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import operator
+import re
 from typing import Any
 
 import sympy
@@ -17,6 +18,7 @@ from torch.utils._sympy.value_ranges import ValueRanges
 from fxpect.errors import GraphTextError
 
 _PREFIXES = ("s", "u", "zf", "zuf")  # backed and unbacked sizes, backed and unbacked floats
+_NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
 _NO_BOUND = 2**62  # torch writes "no upper bound" as infinity or as a very large integer
 _FUNCTIONS = {name: value for name, value in vars(torch_sympy).items()
               if isinstance(value, type) and issubclass(value, sympy.Basic)
@@ -58,6 +60,8 @@ class SymbolNames:
             if expression not in self._renamed:
                 self._add(expression, environment)
             return self._renamed[expression].name
+        if expression.is_Float:
+            return repr(float(expression))
         free = expression.free_symbols
         new = [symbol for symbol in free if symbol not in self._renamed]
         if len(new) > 1:  # the order of creation: the names themselves come from a hash
@@ -92,6 +96,11 @@ class SymbolNames:
         return lines
 
 
+def is_constant(text: str) -> bool:
+    """Say whether the text of a symbolic number is a plain number or a bool."""
+    return text in ("True", "False") or _NUMBER.fullmatch(text) is not None
+
+
 def _bound(value: Any) -> Any:
     """Return a finite bound as a number, None for no bound."""
     try:
@@ -104,6 +113,8 @@ def _bound(value: Any) -> Any:
 @functools.lru_cache(maxsize=4096)
 def _renamed_text(expression: Any, names: frozenset[tuple[Any, Any]]) -> str:
     """Return an expression under other names; the text of a product depends on them, so they come first."""
+    if isinstance(expression, sympy.core.relational.Relational):  # which xreplace would decide anew
+        return str(type(expression)(*[side.xreplace(dict(names)) for side in expression.args], evaluate=False))
     return str(expression.xreplace(dict(names)))
 
 
@@ -233,7 +244,11 @@ class SymbolTable:
             return -value if isinstance(tree.op, ast.USub) else sympy.Not(value)
         if kind is ast.Compare and len(tree.ops) == 1 and type(tree.ops[0]) in _COMPARISONS:
             left, right = self._read(tree.left, line, depth + 1), self._read(tree.comparators[0], line, depth + 1)
-            return _COMPARISONS[type(tree.ops[0])](left, right)
+            compare = _COMPARISONS[type(tree.ops[0])]
+            found = compare(left, right)
+            # A range that became known after the comparison was made does not decide it.
+            known = not found.free_symbols and (left.free_symbols or right.free_symbols)
+            return compare(left, right, evaluate=False) if known else found
         if kind is ast.Call and isinstance(tree.func, ast.Name) and tree.func.id in _FUNCTIONS and not tree.keywords:
             arguments = [self._read(item, line, depth + 1) for item in tree.args]
             if tree.func.id in _GROWING and arguments:

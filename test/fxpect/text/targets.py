@@ -76,7 +76,8 @@ _MORE_TORCH = frozenset(
         "_functorch.predispatch._wrap_for_grad _functorch.predispatch._unwrap_for_grad "
         "_functorch.eager_transforms._set_tensor_requires_grad _functorch.eager_transforms._autograd_grad "
         "_C._set_fwd_grad_enabled autograd.forward_ad._maybe_load_decompositions "
-        "nn.modules.linear_cross_entropy_options.LinearCrossEntropyOptions").split())
+        "nn.modules.linear_cross_entropy_options.LinearCrossEntropyOptions "
+        "autograd.grad_mode._enter_inference_mode autograd.grad_mode._exit_inference_mode").split())
 
 # Reached by an allowed path, yet able to touch files, processes, or run a callable that the text supplies.
 _REFUSED_TORCH = frozenset(
@@ -109,6 +110,11 @@ _LIBRARIES = {  # operators that torch registers only when this module is import
     "prims": "torch._prims", "rngprims": "torch._prims.rng_prims",
     "quantized_decomposed": "torch.ao.quantization.fx._decomposed",
     "_c10d_functional": "torch.distributed._functional_collectives"}
+
+_SILENT = frozenset(  # nothing comes out of these, so that a missing type says nothing
+    "torch._C._set_grad_enabled torch.amp.autocast_mode._enter_autocast torch.amp.autocast_mode._exit_autocast "
+    "operator.setitem operator.delitem torch._check torch._check_is_size torch._assert torch._assert_async "
+    "torch.set_grad_enabled torch.manual_seed".split())
 
 _registered: dict[str, Callable] = {}
 _registered_names: dict[Any, str] = {}
@@ -208,6 +214,12 @@ def _own_name(target: Any) -> str:
     module = getattr(owner, "__module__", None) or getattr(bound, "__module__", None)
     parts = (f"{module}.{name}" if module and module != "builtins" else name).replace("<lambda>", "lambda_").split(".")
     return ".".join(part for part in parts if part.isidentifier())
+
+
+def has_no_result(target: Any) -> bool:
+    """Say whether nothing comes out of a function, so that it has no type either."""
+    schema = getattr(target, "_schema", None)
+    return not schema.returns if schema is not None else target_name(target) in _SILENT
 
 
 def imports_of(name: str) -> tuple[str, ...]:

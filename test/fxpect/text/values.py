@@ -11,6 +11,7 @@ import torch
 from torch.fx.immutable_collections import immutable_list
 
 from fxpect.errors import GraphTextError
+from fxpect.text.symbols import is_constant
 from fxpect.text.targets import resolve_target, target_name
 
 _LAYOUTS = {str(layout): layout for layout in (
@@ -51,7 +52,8 @@ def _scalar_text(value: Any, symbol_text: Callable[[Any], str]) -> str:
     if isinstance(value, complex):
         return f"complex({float_text(value.real)}, {float_text(value.imag)})"
     if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
-        return f'{type(value).__name__}("{symbol_text(value)}")'
+        text = symbol_text(value)
+        return text if is_constant(text) else f'{type(value).__name__}("{text}")'
     if value is ...:
         return "..."
     if value is NotImplemented:
