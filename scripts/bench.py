@@ -27,11 +27,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import _bench_work as work
+import _readme as readme
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-README = Path(__file__).resolve().parents[1] / "README.md"
-MARKS = ("<!-- bench -->", "<!-- end of bench -->")
 ROUNDS = 3
 # In a round each side takes turns for about so long, one of which takes at least so long.
 MIN_SECONDS, MAX_TURNS, LEAST_SECONDS = 2.0, 10, 0.02
@@ -280,15 +279,15 @@ def run_bench(name: str) -> Iterator[Row]:
 def table(rows: list[Row]) -> str:
     """Return the rows as a table that may be pasted into the README."""
     heads = ("what", "ours (s)", "base (s)", "value", "bound", "goal", "kept")
-    lines = [heads, ["---"] * len(heads)]
+    lines = []
     for row in rows:
         numbers = [(row.ours, 4), (row.base, 4), (row.value, 2), (row.bound or row.least, 2), (row.goal, 2)]
         cells = ["" if number is None else f"{number:.{digits}f}" for number, digits in numbers]
         if row.least is not None:
             cells[3] = f">= {cells[3]}"
         kept = row.error or ("" if row.bound is row.least is None else "yes" if row.kept else "NO")
-        lines.append([f"{row.bench}: {row.label}", *cells, kept])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        lines.append((f"{row.bench}: {row.label}", *cells, kept))
+    return readme.table(heads, lines)
 
 
 def main() -> int:
@@ -303,8 +302,8 @@ def main() -> int:
     chosen = [name for name in BENCHES if not arguments.only or any(part in name for part in arguments.only)]
     if not chosen:
         parser.error(f"--only {arguments.only}: expected part of {', '.join(BENCHES)}")
-    if arguments.write and (arguments.only or not all(mark in README.read_text(encoding="utf-8") for mark in MARKS)):
-        parser.error(f"--write puts the whole table between {' and '.join(MARKS)}: no --only, and both in {README}")
+    if arguments.write and (arguments.only or not readme.has_place("bench")):
+        parser.error("--write puts the whole table into the README: no --only, and a place for it there")
     if arguments.list:
         print("\n".join(f"{name}: {BENCHES[name].__doc__}" for name in chosen))
         return 0
@@ -315,9 +314,7 @@ def main() -> int:
             print(f"{name}: {row.label}: {row.error or round(row.value, 2)}", file=sys.stderr, flush=True)
     print(table(rows))
     if arguments.write:
-        before, _, rest = README.read_text(encoding="utf-8").partition(MARKS[0])
-        after = rest.partition(MARKS[1])[2]
-        README.write_text(f"{before}{MARKS[0]}\n{table(rows)}\n{MARKS[1]}{after}", encoding="utf-8")
+        readme.put("bench", table(rows))
     if arguments.json:
         text = json.dumps([asdict(row) for row in rows], indent=1)
         arguments.json.write_text(text + "\n", encoding="utf-8")

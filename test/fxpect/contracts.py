@@ -17,6 +17,8 @@ from fxpect.text.effects import EFFECT, attribute_of, function_kind, is_training
 
 aten = torch.ops.aten
 WRITES = ("anywhere", "epilogue", "never")
+# How AOTAutograd marks the nodes of a joint graph: torch/_functorch/partitioners.py, torch 2.13.0.
+SIDE, FORWARD, BACKWARD = "partitioner_tag", "is_forward", "is_backward"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,7 +234,10 @@ def _joint_breach(graph: Graph) -> str:
         if not reached.isdisjoint(node.all_input_nodes):
             reached.add(node)
     late = next((node.name for node in forward if node in reached), None)
-    return f"{late}, an output of the forward, hangs on a tangent" if late is not None else ""
+    if late is not None:
+        return f"{late}, an output of the forward, hangs on a tangent"
+    late = next((node.name for node in forward if node.meta.get(SIDE) == BACKWARD), None)
+    return f"{late}, an output of the forward, is computed by the backward" if late is not None else ""
 
 
 def _equal_sizes(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -154,6 +155,20 @@ class CheckTests(unittest.TestCase):
         self.assertEqual(causes(kept), [])
         self.assertEqual([(f.oracle, f.outside) for f in left], [("crash", True)])
         self.assertIn("outside of what aten graphs are", str(left[0]))
+
+    def test_text_fails_where_only_the_order_of_the_calls_does(self):
+        """A pass that looks at which call stands first is shown a text in program order, which fails again."""
+        def in_canonical_order(gm):
+            calls = [node.target._opname for node in gm.graph.nodes if node.op == "call_function"]
+            assert calls == re.findall(r"aten\.(\w+)\.", fxpect.graph_text(gm)), "in another order"
+            return gm
+
+        found = fxpect.check(in_canonical_order, lambda x: (x.relu() + 1) * x.sin(), T(2, 3), capture="aten",
+                             examples=100, dynamic=False, isolate=False)
+
+        self.assertEqual([finding.oracle for finding in found], ["crash"])
+        again = fxpect.Example.from_text(found[0].before, *found[0].example.inputs, capture="aten")
+        self.assertEqual([f.cause for f in fxpect.judge(in_canonical_order, again).failures], [found[0].failure.cause])
 
     def test_capture_is_chosen_where_the_pass_fires(self):
         """Without capture= a torch-level pass is tried on the torch-level graph."""

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from fxpect.capture import CAPTURES, capture
-from fxpect.contracts import ATEN, CONTRACTS, Contract, contract_of, trains, writes
+from fxpect.contracts import ATEN, BACKWARD, CONTRACTS, SIDE, Contract, contract_of, trains, writes
 from fxpect.examples import Example
 from fxpect.specs import Same, T
+from fxpect.strategies.draft import Inapplicable
 from fxpect.strategies.near import edits, step
 from fxpect.text.parser import parse_graph
 
@@ -65,6 +66,35 @@ class JointTests(unittest.TestCase):
         for more in found:
             self.assertEqual(len(more.graph_module.graph.output_node().args[0]), 4)
             self.assertEqual(more.promises.breach(more.graph_module), "")
+
+    def test_forward_and_backward_stay_apart(self):
+        """What an edit adds is marked as what it reads is; calls of the forward stand before those of the backward."""
+        example = capture(lambda x, y: (x.tanh() * y).sum(), (T(2, 3, requires_grad=True), T(2, 3, requires_grad=True)),
+                          capture="joint").portable()
+        seen = set()
+        for direction in ("extra_users", "inserted", "operands"):
+            for edit in edits(example, (direction,))[direction]:
+                try:
+                    made = step(example, edit)
+                except Inapplicable:
+                    continue
+                calls = [node for node in made.graph_module.graph.nodes if node.op == "call_function"]
+                marks = [node.meta[SIDE] for node in calls]
+                self.assertEqual(marks, sorted(marks, reverse=True), f"{edit!r}: is_forward comes first")
+                for node in calls:
+                    if any(operand.meta.get(SIDE) == BACKWARD for operand in node.all_input_nodes):
+                        self.assertEqual(node.meta[SIDE], BACKWARD, edit)
+                seen.add(marks.count(BACKWARD))
+
+        self.assertGreater(len(seen), 1, "no edit added to the backward")
+
+    def test_an_output_of_the_forward_that_the_backward_computes(self):
+        """It is refused, though it hangs on no tangent."""
+        gm = graph("neg = aten.neg.default(primals_1); return (neg, tangents_1, tangents_1)",
+                   "primals_1, primals_2, tangents_1")
+        self.assertEqual(CONTRACTS["joint"].breach(gm), "")
+        next(iter(gm.graph.find_nodes(op="call_function", target=torch.ops.aten.neg.default))).meta[SIDE] = BACKWARD
+        self.assertEqual(CONTRACTS["joint"].breach(gm), "neg, an output of the forward, is computed by the backward")
 
 
 class SymbolicTests(unittest.TestCase):

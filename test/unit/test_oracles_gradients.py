@@ -88,6 +88,13 @@ class GradientsTests(unittest.TestCase):
             leaf(2),
         )
 
+    def test_zeros_for_none(self):
+        """Zeros in the place of None are noted, and so is the reverse: autograd takes the one for the other."""
+        none, zeros = lambda x, y: x + y.detach(), lambda x, y: x + y * 0 + y.detach()
+        for before, after in ((none, zeros), (zeros, none)):
+            found = list(find_gradients(evidence(before, after, leaf(2), leaf(2))))
+            self.assertEqual([failure.severity for failure in found], [NOTE])
+
     def test_all_gradients_gone(self):
         """A graph without any backward left is reported."""
         self.fails("gradients:missing", "gradient of input 0", lambda x: x * 2, lambda x: x.detach() * 2, leaf(2))

@@ -239,6 +239,15 @@ class CauseTests(unittest.TestCase):
         except ValueError as error:
             self.assertEqual(crash_cause("graph", error), "crash:graph:ValueError:unsafe:no operand of in at")
 
+    def test_label_of_a_refused_write(self):
+        """A write to a view or a leaf that autograd refuses has one label, whichever operator wrote."""
+        leaf = torch.ones(2, requires_grad=True)
+        writes = (lambda: leaf[0].add_(1), lambda: leaf.unbind(0)[0].mul_(2), lambda: leaf.exp().unbind(0)[0].mul_(2))
+        for write in writes:
+            with self.assertRaises(RuntimeError) as refused:
+                write()
+            self.assertEqual(crash_cause("graph", refused.exception), "crash:graph:RuntimeError:write in place refused")
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -6,6 +6,7 @@ import unittest
 import torch
 
 from fxpect.errors import CheckFailure
+from fxpect.oracles.difference import same_bits
 from fxpect.oracles.evidence import ERROR, NOTE, Evidence
 from fxpect.oracles.memory import copy_args
 from fxpect.oracles.numerics import check_numerics, find_numerics
@@ -91,6 +92,11 @@ class NumericsTests(unittest.TestCase):
             normal(2, 3),
         )
         self.holds(lambda x: x + 1, lambda x: (x + 1).t().contiguous().t(), normal(1, 3))
+
+    def test_the_meta_device_holds_no_values(self):
+        """Tensors of it are equal where their form is; the graph's own code and the interpreter are not told apart."""
+        self.assertTrue(same_bits(torch.empty(2, device="meta"), torch.empty(2, device="meta")))
+        self.assertFalse(same_bits(torch.empty(2, device="meta"), torch.zeros(2)))
 
     def test_nan_positions(self):
         """A NaN that is gone is reported, though the rest is equal."""

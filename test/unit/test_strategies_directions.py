@@ -86,6 +86,19 @@ OFFERED: tuple[tuple[str, ...], ...] = (
      "split_with_sizes = torch.ops.aten.split_with_sizes.default(x, [1, 1, 2], 1); "
      "getitem = operator.getitem(split_with_sizes, 0); getitem_1 = operator.getitem(split_with_sizes, 2); "
      "cat = torch.ops.aten.cat.default([getitem, getitem_1], 1); return (cat,)"),
+    ("sections", "pieces", "split by 3: 1 left",
+     "split = torch.ops.aten.split.Tensor(x, 3, 1); getitem = operator.getitem(split, 0); "
+     "getitem_1 = operator.getitem(split, 1); cat = torch.ops.aten.cat.default([getitem, getitem_1], 1); "
+     "return (cat,)"),
+    ("sections", "pieces", "split of 3",
+     "slice_1 = torch.ops.aten.slice.Tensor(x, 1, 0, 3); split = torch.ops.aten.split.Tensor(slice_1, 2, 1); "
+     "getitem = operator.getitem(split, 0); getitem_1 = operator.getitem(split, 1); "
+     "cat = torch.ops.aten.cat.default([getitem, getitem_1], 1); return (cat,)"),
+    ("sections", "split", "split beside a split by 3",
+     "split = torch.split(x, 2, dim=-1); getitem = operator.getitem(split, 0); getitem_1 = operator.getitem(split, 1); "
+     "mul = operator.mul(getitem, getitem_1); split_1 = torch.split(x, 3, dim=-1); "
+     "getitem_2 = operator.getitem(split_1, 0); getitem_3 = operator.getitem(split_1, 1); "
+     "return (mul, getitem_2, getitem_3)"),
     ("outputs", "cat", "cat returned first",
      "cat = torch.cat([x, y], dim=-1); relu = torch.relu(cat); return (cat, relu)"),
     ("reads", "split", "a by index -2",

@@ -170,6 +170,45 @@ class ChangingTests(unittest.TestCase):
         edited = changed(base(), change)
         self.assertEqual(lines(edited), ['add_: "f32[2, 3]" = y.add_(1)', "return (x,)"])
 
+    def test_dead_code_of_the_model_stays(self):
+        """What nobody read before the step is there for a pass to remove."""
+        dead = base("def forward(self, x):\n    a = torch.neg(x)\n    b = torch.neg(a)\n    c = torch.relu(x)\n"
+                    "    return (c,)\n", T(2))
+
+        edited = changed(dead, lambda draft: draft.node("c").replace_all_uses_with(draft.node("x")))
+        self.assertEqual(lines(edited), ['neg: "f32[2]" = torch.neg(x)', 'neg_1: "f32[2]" = torch.neg(neg)',
+                                         "return (x,)"])
+
+    def test_a_nested_graph_is_given_what_it_was_typed_for(self):
+        """Another operand of its type is taken, one of another type is refused."""
+        example = capture(lambda x, y: torch.cond(x.sum() > 0, lambda v: v + 1, lambda v: v - 1, (x,)) * y,
+                          (T(3), T(3)), capture="export").portable()
+
+        def given(value: str) -> Example:
+            def change(draft: Draft) -> None:
+                node = draft.node("cond")
+                other = draft.node("y") if value == "y" else draft.node("gt")
+                draft.set_args(node, (*node.args[:3], (other,)))
+
+            return changed(example, change)
+
+        self.assertIn("cond(gt, true_graph, false_graph, (y,))", given("y").text)
+        with self.assertRaisesRegex(Inapplicable, "the graph inside cond is of other types"):
+            given("gt")
+
+    def test_what_torch_does_not_check(self):
+        """Other sizes for an operator that does not look at them are refused: they would corrupt this process."""
+        torch.manual_seed(0)
+        example = capture(torch.nn.LSTM(4, 4).eval(), (T(3, 2, 4),), capture="aten", frozen=True).portable()
+        self.assertIn("mkldnn_rnn_layer", example.text)
+
+        def change(draft: Draft) -> None:
+            draft.inputs[0] = T(3, 2, 5)
+            draft.touch_inputs()
+
+        with self.assertRaisesRegex(Inapplicable, "does not check the sizes"):
+            changed(example, change)
+
     def test_outputs_that_are_no_sequence(self):
         """A single output becomes a tuple; a dict of outputs is refused."""
         single = base("def forward(self, x):\n    neg = torch.neg(x)\n    return neg\n", T(2))
@@ -304,7 +343,7 @@ class BaseTests(unittest.TestCase):
 class HelperTests(unittest.TestCase):
 
     def test_effects(self):
-        """In-place methods and functions, ``out=``, item assignment, and mutable overloads are effects."""
+        """In-place methods and functions, ``out=``, item assignment, mutable overloads and asserts are effects."""
         draft = Draft(base())
         x = draft.node("x")
 
@@ -314,6 +353,8 @@ class HelperTests(unittest.TestCase):
         for found in (effect("call_method", "add_", 1), effect("call_function", torch.relu_),
                       effect("call_function", torch.neg, out=x), effect("call_function", operator.setitem, 0, 1),
                       effect("call_function", torch.ops.aten.copy_.default, x),
+                      effect("call_function", torch.ops.aten._assert_tensor_metadata.default),
+                      effect("call_function", torch.ops.profiler._record_function_exit._RecordFunction),
                       effect("call_function", torch.nn.functional.relu, inplace=True)):
             self.assertTrue(found)
         for found in (effect("call_method", "add", 1), effect("call_function", torch.neg),

@@ -39,11 +39,11 @@ class Parcel:
 class Finding:
     """One distinct failure of a pass.
 
-    ``before`` and ``after`` are canonical graph texts (``after`` is empty when the pass raised),
-    ``inputs`` the input specs as text, ``cause`` the label under which equal findings were counted as one,
-    ``script`` a stand-alone program that exits 1 while the failure is there, ``edits`` how many steps lie
-    between the innocent example and this one, ``steps`` what they were, ``seen`` how many explored
-    examples had this cause. ``outside`` says that the steps left what the stage of the pass promises.
+    ``before`` and ``after`` are canonical graph texts (``after`` is empty when the pass raised), ``inputs`` the
+    input specs as text, ``cause`` the label under which equal findings were counted as one, ``script`` a stand-alone
+    program that exits 1 while the failure is there, ``edits`` how many steps lie between the innocent example and
+    this one, ``steps`` what they were. ``seen`` is how many explored examples had this cause, ``nth`` which was the
+    first of them, counted from 1. ``outside`` says that the steps left what the stage of the pass promises.
     """
 
     oracle: str
@@ -60,6 +60,7 @@ class Finding:
     failure: CheckFailure
     seed: int = 0
     seen: int = 1
+    nth: int = 0
     outside: bool = False
 
     def example_inputs(self) -> list[Any]:
@@ -75,7 +76,7 @@ class Finding:
     def to_json(self) -> dict[str, Any]:
         """Return the finding as plain data, without the live example."""
         kept = ("oracle", "pass_name", "before", "after", "inputs", "message", "cause", "script", "edits", "steps",
-                "seed", "seen", "outside")
+                "seed", "seen", "nth", "outside")
         return {**{name: getattr(self, name) for name in kept}, "capture": self.example.capture}
 
     def pin(self) -> str:

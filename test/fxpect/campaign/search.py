@@ -105,11 +105,12 @@ def _quiet() -> Iterator[None]:
 
 @dataclasses.dataclass(eq=False)
 class _Met:
-    """The first example that failed with a cause, and how many more did; ``bases`` are those of its start."""
+    """The first example that failed with a cause, the ``nth`` of all, and how many did; ``bases`` are of its start."""
 
     example: Example
     failure: CheckFailure
     bases: list[Example]
+    nth: int
     count: int = 1
 
 
@@ -173,7 +174,8 @@ class _Search:
             if known is None:
                 found[mine] = finding
             else:
-                found[known] = dataclasses.replace(found[known], seen=found[known].seen + met.count)
+                first = found[known]
+                found[known] = dataclasses.replace(first, seen=first.seen + met.count, nth=min(first.nth, met.nth))
         self.tally.seconds = time.monotonic() - self.started
         return list(found.values())
 
@@ -280,7 +282,7 @@ class _Search:
                 if len(example.edits) == len(met.example.edits) and _dynamic(met.example) and not _dynamic(example):
                     met.example, met.failure, met.bases = example, failure, bases  # fixed sizes read better
                 return
-        self.met[mine] = _Met(example, failure, bases)
+        self.met[mine] = _Met(example, failure, bases, self.tally.judged)
 
     def _judge(self, example: Example) -> Result:
         if not self.watcher.may_judge(fingerprint(example), example):
@@ -295,10 +297,23 @@ class _Search:
         after = "" if result.execution is None else text_or_dump(result.execution.after)
         cause = causes.key(small, failure)
         return cause, Finding(
-            oracle=failure.oracle, pass_name=self.pass_.name, before=small.text, after=after,
+            oracle=failure.oracle, pass_name=self.pass_.name, before=self._text(small, failure), after=after,
             inputs=inputs_text(small), message=failure.message, cause=str(cause),
             script=standalone_script(self.pass_, small, failure, seed=self.seed), edits=len(small.edits),
-            steps=small.edits, example=small, failure=failure, seed=self.seed, seen=met.count, outside=small.outside)
+            steps=small.edits, example=small, failure=failure, seed=self.seed, seen=met.count, nth=met.nth,
+            outside=small.outside)
+
+
+    def _text(self, example: Example, failure: CheckFailure) -> str:
+        """Return the canonical text where it fails too, else that of the program order, which some passes look at."""
+        plain = example.portable()
+        for text in (plain.text, graph_text(plain.graph_module, order="program")):
+            with contextlib.suppress(FxpectError):  # of a text that stands for what it cannot hold
+                read = Example.from_text(text, *plain.inputs, capture=plain.capture, sizes=plain.sizes,
+                                         contract=plain.contract)
+                if any(other.cause == failure.cause for other in self._judge(read).failures):
+                    return text
+        return plain.text
 
 
 def _dynamic(example: Example) -> bool:

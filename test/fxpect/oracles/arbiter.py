@@ -106,9 +106,11 @@ class Arbiter:
 
     def _whole_numbers(self, key: Key, before: torch.Tensor, after: torch.Tensor) -> Iterator[Wrong]:
         """Integers and booleans must be equal, but where rounding alone already changes them."""
-        family = torch.stack([t.to(torch.int64) for t in (before, *self.samples_of(key, before))])
+        family = torch.stack([t.to(torch.float64) for t in (before, *self.samples_of(key, before))])
         low, high = family.amin(0), family.amax(0)
-        width, value = high - low, after.to(torch.int64)
+        width, value = high - low, after.to(torch.float64)
+        # A floor that flips moves by one, and so may the rewritten graph; the bits of a rounded number move freely.
+        width = torch.where(width > 1, MULTIPLE * width, width)
         wrong = (before != after) & ((width == 0) | (value < low - width) | (value > high + width))
         if bool(wrong.any()) and self.rewritten is not None:
             for sample in self.rewritten.samples_of(key, before):

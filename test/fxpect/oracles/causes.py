@@ -11,6 +11,8 @@ _MACHINERY = re.compile(
     r"|fxpect/"
 )
 _NAMELIKE = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|%\w+|\[[^\]]*\]|\([^)]*\)|\S*[\d_<>=/.]\S*")
+# autograd refuses to write to some views and leaves: one cause, whichever operator wrote.
+_REFUSED_WRITE = re.compile(r"is a view and is being modified inplace|grad is being used in an in-place operation")
 WORDS = 8
 
 
@@ -43,6 +45,8 @@ def root_of(error: BaseException) -> BaseException:
 
 def crash_cause(what: str, error: BaseException, function: str | None = None) -> str:
     """Return the label of an exception: "crash:pass:ValueError:fuse:expected two operands"."""
+    if _REFUSED_WRITE.search(str(error)):
+        return f"crash:{what}:{type(error).__name__}:write in place refused"
     return f"crash:{what}:{type(error).__name__}:{function or raising_function(error)}:{first_words(str(error))}"
 
 

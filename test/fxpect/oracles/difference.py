@@ -32,7 +32,12 @@ class Difference:
 
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether two tensors of one dtype and shape hold the same bits: NaN is itself, -0.0 is not 0.0."""
+    """Whether two tensors of one dtype and shape hold the same bits: NaN is itself, -0.0 is not 0.0.
+
+    Tensors on the meta device hold none.
+    """
+    if a.is_meta or b.is_meta:
+        return a.is_meta and b.is_meta
     if a.dtype in _PLAIN and b.dtype is a.dtype and a.layout is b.layout is torch.strided and not a.is_neg() \
             and not b.is_neg():
         bits = _BITS[a.itemsize]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
+
 from fxpect.errors import CheckFailure
 from fxpect.oracles.causes import crash_cause, in_one_line
 from fxpect.oracles.difference import form_difference
@@ -45,10 +47,13 @@ def find_gradients(evidence: Evidence) -> Iterator[CheckFailure]:
         new, what = after.grads[key], f"gradient of {_words(key)}"
         if (old is None) != (new is None):
             gone = new is None
+            there = old if gone else new
             yield evidence.failure(
                 "gradients",
                 "missing" if gone else "unexpected",
                 f"{what}: expected {'a tensor; got None' if gone else 'None; got a tensor'}",
+                # autograd's None stands for zero: what joins two linears has zeros for the one that is not read.
+                severity=ERROR if torch.count_nonzero(there) else NOTE,
             )
         elif old is not None:
             wrong = form_difference(old, new, strides=False) or evidence.arbiter.judge(("grad", key), old, new)

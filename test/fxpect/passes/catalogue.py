@@ -145,7 +145,8 @@ class CataloguedPass:
         """What the graphs that it is given promise: all that those of its capture do, and what the pass may rely on."""
         promised = contract_of(self.capture)
         narrower: dict[str, Any] = {"inference": True} if self.inference else {}
-        if self.functional and promised.writes == "anywhere":
+        # The graph of a functional program says in its signature what to write back, and has no epilogue.
+        if self.functional and (promised.writes == "anywhere" or self.capture.startswith("export")):
             narrower["writes"] = "never"
         if self.capture == "dynamo" and not self.numpy_names:
             narrower["numpy_names"] = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from fxpect.passes import export_models as m
@@ -65,6 +67,10 @@ def passes() -> list[CataloguedPass]:
     """Return the entries of this stage."""
     image = (T(2, 3, 6, 6),)
     functional = ("export.functionalize",)
+    written: dict[str, Any] = {
+        "off": ("numerics:structure", "effects:input-not-mutated", "effects:output-no-longer-aliases-input",
+                "effects:outputs-no-longer-alias", "effects:outputs-alias"),
+        "why": "what it wrote is a new output, which the signature says to write back"}
     return [
         _entry("run_decompositions", "decomposes to core ATen",
                recipe(run_decompositions, "export.exported_program", keep_composite=False),
@@ -75,9 +81,7 @@ def passes() -> list[CataloguedPass]:
                recipe(run_decompositions, "export.exported_program", keep_composite=True),
                Innocent("write", m.write_input, (T(3, 4),)), Innocent("view", m.write_view, (T(3, 4),)),
                Innocent("buffer", seeded(m.Counter), (T(3),)), kind="program",
-               off=("numerics:structure", "effects:input-not-mutated", "effects:output-no-longer-aliases-input",
-                    "effects:outputs-no-longer-alias"),
-               why="what it wrote is a new output, which the signature says to write back"),
+               **written),
         _entry("replace_view_ops_with_view_copy_ops", "makes every view a copy",
                recipe(view_copies, "_export.passes.replace_view_ops_with_view_copy_ops_pass"),
                Innocent("views", m.views, (T(2, 3, 4),)), functional=True,
@@ -95,7 +99,7 @@ def passes() -> list[CataloguedPass]:
         _entry("unsafe_remove_auto_functionalized_pass",
                "calls operators that mutate instead of their wrappers",
                recipe(remove_functional_wrappers, "export._remove_auto_functionalized_pass"),
-               Innocent("chunks", m.gather_chunks, (T(4, 3), T(2, 3))), kind="program", after=functional),
+               Innocent("chunks", m.gather_chunks, (T(4, 3), T(2, 3))), kind="program", after=functional, **written),
         _entry("insert_type_promotion", "writes the promotion of dtypes as conversions (the ONNX exporter's)",
                recipe(promote_types, "onnx._internal.fx.passes.type_promotion"),
                Innocent("mixed", m.mixed_dtypes, (T(2, 3), T(2, 3, dtype=torch.int32))),

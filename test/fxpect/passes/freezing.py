@@ -151,7 +151,7 @@ def passes() -> list[CataloguedPass]:
                Innocent("linear_3d", seeded(ScaledLinear3d), (T(2, 3, 4),)),
                Innocent("lstm", seeded(Recurrent), (T(2, 3, 4),)),
                Innocent("transposed", seeded(TransposedConv), image), options=FREEZING, after=PREPARED,
-               idempotent=False, off=("metadata", "numerics:stride"), why=PACKED),
+               idempotent=False, off=("metadata", "numerics:stride", "numerics:random-values"), why=PACKED),
         _entry("concat_linear", "joins the weights of products that share their input",
                recipe(frozen_patterns, "freezing_patterns", handlers=concat,
                       settings={"cpp.enable_concat_linear": True}, fold_after=True),
@@ -168,7 +168,7 @@ def passes() -> list[CataloguedPass]:
                Innocent("norm", seeded(ConvNorm), image),
                Innocent("layers", seeded(TwoLayers), (T(3, 4),)),
                Innocent("shared", seeded(SharedLinear), (T(3, 4),)), options=FREEZING,
-               idempotent=False, off=("metadata", "numerics:stride"), why=PACKED),
+               idempotent=False, off=("metadata", "numerics:stride", "numerics:random-values"), why=PACKED),
     ]
 
 

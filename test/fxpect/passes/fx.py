@@ -61,14 +61,14 @@ def annotate_pieces(gm: torch.fx.GraphModule):
 
 
 def replace_by_pattern(gm: torch.fx.GraphModule, *, ignore_literals: bool):
-    """Replace ``y + (-x)`` by ``y - x``, as a caller of ``replace_pattern`` might."""
+    """Give ``y + (-x)`` another spelling, equal for every dtype, as a caller of ``replace_pattern`` might."""
     from torch.fx.subgraph_rewriter import replace_pattern, replace_pattern_with_filters
 
     def pattern(x, y):
         return torch.add(y, torch.neg(x))
 
     def replacement(x, y):
-        return torch.sub(y, x)
+        return torch.add(y, torch.negative(x))
 
     if ignore_literals:
         replace_pattern_with_filters(gm, pattern, replacement, ignore_literals=True)
@@ -77,10 +77,10 @@ def replace_by_pattern(gm: torch.fx.GraphModule, *, ignore_literals: bool):
 
 
 def replace_targets(gm: torch.fx.GraphModule):
-    """Replace torch.relu by its namesake in torch.nn.functional."""
+    """Replace torch.sigmoid by its other name."""
     from torch.fx.passes.graph_manipulation import replace_target_nodes_with
 
-    replace_target_nodes_with(gm, "call_function", torch.relu, "call_function", torch.nn.functional.relu)
+    replace_target_nodes_with(gm, "call_function", torch.sigmoid, "call_function", torch.special.expit)
     gm.recompile()
 
 
@@ -147,7 +147,7 @@ def partition_by_size(gm: torch.fx.GraphModule, inputs: list):
 
     get_size_of_all_nodes(gm, inputs)
     sizes = [node.size_bytes.total_size for node in gm.graph.nodes if node.op != "output"]
-    devices = [Device(f"device_{i}", max(2 * max(sizes), sum(sizes) // 2), i) for i in range(len(sizes))]
+    devices = [Device(f"device_{i}", max(4 * max(sizes), sum(sizes)), i) for i in range(len(sizes))]
     return Partitioner().partition_graph(gm, gm, PartitionerConfig(devices)).module_with_submodules
 
 
@@ -313,7 +313,7 @@ def _rewrite() -> list[CataloguedPass]:
                recipe(fold_subgraph, "fx.experimental.const_fold"),
                Innocent("weights", seeded(m.FoldableWeight), (T(3, 4),)), inference=True, idempotent=False,
                why="a second run stores what it folded under another name"),
-        _entry("replace_pattern", "replaces y + (-x) by y - x with the subgraph rewriter",
+        _entry("replace_pattern", "replaces y + neg(x) by y + negative(x) with the subgraph rewriter",
                recipe(replace_by_pattern, "fx.subgraph_rewriter", ignore_literals=False),
                Innocent("negated", m.negated_sum, pair)),
         _entry("replace_pattern_with_filters", "the same with filters, literals ignored",
@@ -321,7 +321,7 @@ def _rewrite() -> list[CataloguedPass]:
                Innocent("negated", m.negated_sum, pair)),
         _entry("replace_target_nodes_with", "replaces one target by another",
                recipe(replace_targets, "fx.passes.graph_manipulation"),
-               Innocent("relu", m.sum_then_relu, pair)),
+               Innocent("sigmoid", m.chain, pair)),
         _entry("reinplace", "writes in place where nobody can tell",
                recipe(reinplace_all, "fx.passes.reinplace"),
                Innocent("intermediate", m.overwrite_intermediate, (T(3, 4),)),
@@ -345,7 +345,9 @@ def _share() -> list[CataloguedPass]:
 
 def _split() -> list[CataloguedPass]:
     chained = Innocent("chain", m.chain, (T(2, 3), T(2, 3)))
-    nested: dict[str, Any] = {"idempotent": False, "why": "a second run splits the submodules' calls once more"}
+    nested: dict[str, Any] = {
+        "idempotent": False, "off": ("effects:state-not-mutated",),
+        "why": "a second run splits the submodules' calls once more; a module that is written to has another path"}
     return [
         _entry("split_module", "moves nodes into submodules by a callback",
                recipe(split_by_turns, "fx.passes.split_module"), chained,

@@ -14,6 +14,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Node
 from torch.fx._lazy_graph_module import _make_graph_module, _use_lazy_graph_module
+from torch.fx.node import _side_effectful_functions
 
 from fxpect import contracts
 from fxpect.examples import Example, copy_graph_module, copy_tensor
@@ -21,6 +22,8 @@ from fxpect.specs import Dim, Same, TensorSpec, spec_of
 from fxpect.strategies.signatures import recorded
 
 _FAKE_LOG = logging.getLogger("torch._subclasses.fake_tensor")
+# Torch does not check the sizes that these are given: another one corrupts the memory of the process (2.13.0, 2.15.0).
+_UNCHECKED = frozenset({torch.ops.aten.mkldnn_rnn_layer.default})
 FUNCTIONAL_CAPTURES = frozenset({"aten", "joint", "make_fx", "export", "export-nonstrict"})
 
 
@@ -70,6 +73,10 @@ class Draft:
             self.gm, self._nodes = _light_copy(example.graph_module)
         self.graph = self.gm.graph
         self._given = {node: (node.target, node.args, node.kwargs) for node in self._nodes.values()}
+        self._dead = {node for node in self._given if not node.users}  # the innocent model's own dead code
+        self._sided = self.promises.joint and any(contracts.SIDE in node.meta for node in self._given)
+        self._nested = {node: self._operand_types(node) for node in self._given
+                        if isinstance(node.target, torch._ops.HigherOrderOperator)}
         self._touched: set[Node] = set()
         self._stale_inputs = False
 
@@ -195,6 +202,7 @@ class Draft:
             raise
         except Exception as error:
             raise Inapplicable(f"{type(error).__name__}: {error}") from error
+        self._forward_first()
         breach = self._breach(base) or unrecorded
         if breach and self.contract is self.promises:
             raise Inapplicable(f"outside of what {self.capture} graphs are: {breach}")
@@ -204,7 +212,7 @@ class Draft:
 
     def _drop_dead(self) -> None:
         for node in reversed(list(self.graph.nodes)):
-            if node.users or node.op in ("output", "placeholder"):
+            if node.users or node in self._dead or node.op in ("output", "placeholder"):
                 continue
             if node.op == "get_attr" or not is_effect(node):
                 self._touched.discard(node)
@@ -251,6 +259,8 @@ class Draft:
         changed = self._changed()
         if not changed:
             return
+        if not _UNCHECKED.isdisjoint(node.target for node in changed):
+            raise Inapplicable("torch does not check the sizes of an operator that is given others")
         self._run_for_real(changed)
         symbolic = any(isinstance(spec, TensorSpec) and spec.is_dynamic for spec in self.inputs)
         with self._typing_context(), _same_symbols(self.fake_mode.shape_env if symbolic else None):
@@ -259,11 +269,37 @@ class Draft:
                 # What has no type on record, such as a nested graph, is made for those that read it.
                 untyped = self.meta_key not in node.meta and not contracts.writes(node)
                 if _is_call(node) and (held or node in changed or untyped):
-                    node.meta = {self.meta_key: _call(node, self.gm, self.val, self._fake)}
+                    node.meta = {**self._side(node), self.meta_key: _call(node, self.gm, self.val, self._fake)}
             for node, (shape, stride) in held.items():
                 now = self.val(node)
                 if (now.shape, now.stride()) != (shape, stride):
                     raise Inapplicable(f"the shape of {node.name} is changed in place")
+        for node, types in self._nested.items():
+            if node in changed and self._operand_types(node) != types:
+                raise Inapplicable(f"the graph inside {node.name} is of other types")
+
+    def _forward_first(self) -> None:
+        """Move new calls of the forward before the backward: the partitioners cut a joint graph where it begins."""
+        if self._sided:
+            first: Node | None = None
+            for node in filter(_is_call, list(self.graph.nodes)):
+                if node.meta.get(contracts.SIDE) == contracts.BACKWARD:
+                    first = first or node
+                elif first is not None:
+                    first.prepend(node)
+
+    def _side(self, node: Node) -> dict[str, str]:
+        """Return the mark that AOTAutograd gives each node of a joint graph: of the forward, or of the backward."""
+        if not self._sided:
+            return {}
+        read = {operand.meta.get(contracts.SIDE) for operand in node.all_input_nodes}
+        late = contracts.BACKWARD in read
+        return {contracts.SIDE: contracts.BACKWARD if late else node.meta.get(contracts.SIDE, contracts.FORWARD)}
+
+    def _operand_types(self, node: Node) -> list[str]:
+        """Return the types of the tensors that a higher-order operator hands to the graphs inside it."""
+        values = [self.tensor(operand) for operand in node.all_input_nodes]
+        return [f"{value.dtype}{tuple(value.shape)}{value.stride()}" for value in values if value is not None]
 
     def _changed(self) -> set[Node]:
         """Type the inputs that changed, and return them, the calls that changed, and what depends on these."""
@@ -451,8 +487,8 @@ def is_effect(node: Node) -> bool:
     if node.op == "call_method":
         return node.target.endswith("_") and not node.target.endswith("__") or node.target == "__setitem__"
     target = node.target
-    if isinstance(target, torch._ops.OpOverload):
-        return target._schema.is_mutable
+    if isinstance(target, torch._ops.OpOverload):  # what gives nothing is there for what it does: asserts, profiling
+        return target._schema.is_mutable or not target._schema.returns or target in _side_effectful_functions
     name = getattr(target, "__name__", "")
     return "out" in node.kwargs or (name.endswith("_") and not name.endswith("__")) or name == "setitem" \
         or node.kwargs.get("inplace") is True or not isinstance(target, torch._ops.OpOverload) and node.is_impure()

@@ -15,7 +15,7 @@ from torch.fx.node import map_arg
 from fxpect.errors import FxpectError
 from fxpect.text.effects import attribute_of
 
-_RESHAPING_INPLACE = frozenset(
+RESHAPING_INPLACE = frozenset(
     "t_ transpose_ swapaxes_ swapdims_ squeeze_ unsqueeze_ resize_ resize_as_ set_ as_strided_ detach_ "
     "requires_grad_".split())
 
@@ -165,7 +165,7 @@ def _apply(node: Node, args: Any, kwargs: Any, mode: FakeTensorMode) -> Any:
         return node.target(*args, **kwargs)
     if node.op == "call_method":
         receiver, *rest = args
-        if node.target in _RESHAPING_INPLACE and isinstance(receiver, torch.Tensor):
+        if node.target in RESHAPING_INPLACE and isinstance(receiver, torch.Tensor):
             receiver = receiver.view_as(receiver)
         return getattr(receiver, node.target)(*rest, **kwargs)
     owner = node.graph.owning_module

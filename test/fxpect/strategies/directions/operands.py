@@ -155,7 +155,9 @@ def fresh_operands(d: Draft) -> Iterator[Edit]:
 
                 yield Edit("fresh_operands", f"{node.name}{_dotted(path)}: {operand.name} -> {spec!r}",
                            f"{op} operand {what}", apply)
-            if len(path) == 1 and (path[0] != 0 or node.op == "call_function"):
+            # The dispatcher records a number for a tensor only beside a tensor.
+            beside = not d.functional or len(list(_tensor_sites(d, node))) > 1
+            if len(path) == 1 and (path[0] != 0 or node.op == "call_function") and beside:
                 for number in (2, 0.5, 0, 1):
                     yield Edit("fresh_operands", f"{node.name}{_dotted(path)}: {operand.name} -> {number}",
                                f"{op} operand is a number", _replacing(node.name, path, number))

@@ -1,4 +1,4 @@
-"""Pieces: a tensor cut unevenly, into empty sections, by a list; pieces left unread, read twice, permuted."""
+"""Pieces: a tensor cut unevenly, into empty sections, by a list or a number; pieces unread, read twice, permuted."""
 
 from __future__ import annotations
 
@@ -16,9 +16,24 @@ SPLITS = frozenset({"split", "split_with_sizes", "chunk", "tensor_split", "unsaf
 
 
 def sections(d: Draft) -> Iterator[Edit]:
-    """The sizes of a split said as a list: equal, uneven, with an empty section put in and left unread."""
+    """The sizes of a split said as a list: equal, uneven, with an empty section put in and left unread.
+
+    Said as a number that leaves a shorter last piece, too: in the place of the split, of a tensor that is one
+    shorter, or beside it.
+    """
     for node, dim, sizes, _ in _splits(d):
-        n = len(sizes)
+        n, total = len(sizes), sum(sizes)
+        ragged = [size for size in range(2, total) if total % size]
+        label = f"{base_name(node.target)} with a shorter last piece"
+        for size in ragged:
+            if -(-total // size) == n:
+                yield Edit("sections", f"{node.name} by {size}: {total - (n - 1) * size} left", label,
+                           _resplit(node.name, size, list(range(n)), dim))
+        if n > 1 and sizes[-1] > 1:
+            yield Edit("sections", f"{node.name} of {total - 1}", label, _cut_source(node.name, total - 1, dim))
+        if ragged:
+            yield Edit("sections", f"{node.name} beside a split by {ragged[0]}", f"{label} beside",
+                       _split_beside(node.name, ragged[0], -(-total // ragged[0]), dim))
         variants: list[tuple[str, list[int], list[int]]] = [("by a list", sizes, list(range(n)))]
         for i in range(n + 1):
             moved = [j if j < i else j + 1 for j in range(n)]
@@ -107,22 +122,57 @@ def _splits(d: Draft, unbind: bool = False) -> Iterator[tuple[Node, int, list[in
             yield node, dim, sizes, readers
 
 
-def _resplit(name: str, sizes: list[int], places: list[int], dim: int):
+def _resplit(name: str, sizes: int | list[int], places: list[int], dim: int):
+    """Split as ``sizes`` says; the piece at i is now at ``places[i]``."""
     def apply(draft: Draft):
         node = draft.node(name)
-        source = node.args[0] if node.args else node.kwargs.get("tensor", node.kwargs.get("input"))
-        if not isinstance(source, Node):
-            raise Inapplicable("no source")
         readers = [u for u in node.users if u.target is operator.getitem]
-        if draft.functional:
-            new = draft.insert(node, "call_function", aten.split_with_sizes.default, (source, sizes, dim))
-        elif node.op == "call_method":
-            new = draft.insert(node, "call_method", "split", (source, sizes), {"dim": dim})
-        else:
-            new = draft.insert(node, "call_function", torch.split, (source, sizes), {"dim": dim})
+        new = _new_split(draft, node, sizes, dim)
+        pieces = len(sizes) if isinstance(sizes, list) else len(places)
         for reader in readers:
             index = reader.args[1]
-            draft.set_args(reader, (new, places[index] if index >= 0 else places[index] - len(sizes)))
+            draft.set_args(reader, (new, places[index] if index >= 0 else places[index] - pieces))
         node.replace_all_uses_with(new, delete_user_cb=lambda u: u is not new)
 
     return apply
+
+
+def _split_beside(name: str, size: int, pieces: int, dim: int):
+    """Split what a split splits once more, and return the first and the last piece."""
+    def apply(draft: Draft):
+        node = draft.node(name)
+        new = _new_split(draft, node, size, dim)
+        for index in (0, pieces - 1):
+            draft.add_output(draft.insert(new, "call_function", operator.getitem, (new, index)))
+
+    return apply
+
+
+def _cut_source(name: str, length: int, dim: int):
+    """Split all but the last of what a split splits."""
+    def apply(draft: Draft):
+        node = draft.node(name)
+        source = _source(node)
+        target, args = (aten.slice.Tensor, (source, dim, 0, length)) if draft.functional else \
+            (torch.narrow, (source, dim, 0, length))
+        node.replace_input_with(source, draft.insert(source, "call_function", target, args))
+
+    return apply
+
+
+def _new_split(draft: Draft, node: Node, sizes: int | list[int], dim: int) -> Node:
+    """Insert a split of what ``node`` splits after it, in its spelling."""
+    source = _source(node)
+    if draft.functional:
+        target = aten.split_with_sizes.default if isinstance(sizes, list) else aten.split.Tensor
+        return draft.insert(node, "call_function", target, (source, sizes, dim))
+    if node.op == "call_method":
+        return draft.insert(node, "call_method", "split", (source, sizes), {"dim": dim})
+    return draft.insert(node, "call_function", torch.split, (source, sizes), {"dim": dim})
+
+
+def _source(node: Node) -> Node:
+    source = node.args[0] if node.args else node.kwargs.get("tensor", node.kwargs.get("input"))
+    if not isinstance(source, Node):
+        raise Inapplicable("no source")
+    return source

@@ -43,6 +43,7 @@ UNARY: tuple[tuple[str, Any, Any, tuple], ...] = (
     ("sum", torch.sum, aten.sum.default, ()),
     ("sort", None, None, ()),
 )
+POINTWISE = frozenset({"neg", "relu", "tanh", "add one", "mul two"})
 METHODS: tuple[tuple[str, str, tuple], ...] = (
     ("contiguous", "contiguous", ()), ("to f64", "to", (torch.float64,)), ("to f16", "to", (torch.float16,)),
     ("view flat", "view", (-1,)), ("view as i16", "view", (torch.int16,)), ("view as i32", "view", (torch.int32,)),
@@ -81,7 +82,10 @@ def inserted(d: Draft) -> Iterator[Edit]:
                         new, delete_user_cb=lambda user: user is not new and (keep is None or user is keep))
 
                 where = f" for {only}" if only else ""
-                yield Edit("inserted", f"{name} after {node.name}{where}", f"{name} after {_kind(node)}", apply)
+                trigger = f"{name} after {_kind(node)}"
+                if name in POINTWISE:  # one flaw, whichever of them shows it
+                    trigger = f"pointwise after {_kind(node)}, {name}"
+                yield Edit("inserted", f"{name} after {node.name}{where}", trigger, apply)
 
 
 def removed(d: Draft) -> Iterator[Edit]:
@@ -146,7 +150,10 @@ def neighbours(d: Draft) -> Iterator[Edit]:
 
 
 def copies(d: Draft) -> Iterator[Edit]:
-    """A second pattern: on the same or other inputs or parameters, fed by the first, or sharing its first steps."""
+    """A second pattern: on the same or other inputs or parameters, fed by the first, or sharing its first steps.
+
+    And two calls whose constants only compare equal.
+    """
     calls = d.calls()
     owned = any(node.op == "call_module" or node.op == "get_attr" and d.tensor(node) is not None
                 for node in d.graph.nodes)
@@ -161,6 +168,7 @@ def copies(d: Draft) -> Iterator[Edit]:
                                f"two patterns of another constant {how}",
                                lambda draft, how=how, other=(node.name, where, value + 1):
                                _copy_all(draft, how, constant=other))
+    yield from _lookalikes(d)
     tensors = [n.name for n in d.placeholders if d.tensor(n) is not None]
     if len(tensors) > 1:
         for name in tensors:
@@ -189,6 +197,24 @@ def copies(d: Draft) -> Iterator[Edit]:
 
                 yield Edit("copies", f"{node.name} called again on another {source.name}",
                            f"{_kind(node)} called again", apply)
+
+
+def _lookalikes(d: Draft) -> Iterator[Edit]:
+    """Yield edits that add two calls whose constants compare equal and are not: 1, 1.0 and True, 0.0 and -0.0."""
+    for node in d.placeholders:
+        if d.tensor(node) is None:
+            continue
+        for function, overload, constants in ((torch.add, aten.add.Tensor, (1, 1.0)),
+                                              (torch.mul, aten.mul.Tensor, (1, True)),
+                                              (torch.div, aten.div.Tensor, (0.0, -0.0))):
+            def apply(draft: Draft, at=node.name, function=function, overload=overload, constants=constants):
+                source = draft.node(at)
+                calls = [draft.insert(source, *draft.method(function, overload), (source, each)) for each in constants]
+                for call in calls:
+                    draft.add_output(call)
+
+            what = f"{function.__name__} of {constants[0]} and of {constants[1]}"
+            yield Edit("copies", f"{what} to {node.name}", what, apply)
 
 
 def random_operators(d: Draft) -> Iterator[Edit]:
