@@ -517,7 +517,7 @@ class PinnedTests(InScratch):
 
     def test_every_mismatch_is_reported(self):
         """All stored cases that do not hold are told in one failure, each with its key, and none is fresh."""
-        text = self.harvest("test", "5", "80")
+        text = self.harvest("test", "8", "120")
         keys = [line[3:13] for line in text.splitlines() if line.startswith("## ")]
 
         def does_nothing(gm):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hypothesis import strategies as st
@@ -138,7 +139,11 @@ def near(model: Any, *specs: Any, capture: str | None = None, dynamic: Any = Non
             example = capture_model(model, specs, capture=name, dynamic=dynamic).portable()
             return example.replace(contract=contract) if contract is not None else example
 
-        return _near(base, tuple(directions or DIRECTIONS), max_edits, outside)
+        @functools.cache
+        def singles() -> list[Edit]:
+            return list(round_robin(edits(base(), directions, outside=outside), random.Random(0)))
+
+        return _near(base, singles, tuple(directions or DIRECTIONS), max_edits, outside)
 
     found = strategy(capture or DEFAULT_CAPTURE)
     if capture is None:
@@ -147,23 +152,38 @@ def near(model: Any, *specs: Any, capture: str | None = None, dynamic: Any = Non
 
 
 @st.composite
-def _near(draw: Any, base: Any, directions: tuple[str, ...], max_edits: int, outside: bool) -> Example:
+def _near(draw: Any, base: Callable[[], Example], singles: Callable[[], list[Edit]], directions: tuple[str, ...],
+          max_edits: int, outside: bool) -> Example:
     example = base()
-    for _ in range(draw(st.integers(0, max_edits))):
-        first = draw(st.integers(0, len(directions) - 1))
-        pick = draw(st.integers(0, 2**16))
-        example = _walk(example, directions, first, pick, outside)
+    # One edit is the rule, none is worth one example, and more are a third of the rest.
+    several = draw(st.integers(0, 9))
+    for taken in range(min(max_edits, 0 if several == 0 else max(1, several - 5))):
+        rng = random.Random(draw(st.integers(0, 2**32 - 1)))  # Hypothesis itself draws small numbers far more often
+        example = _walk(example, directions, rng, outside) if taken else \
+            _one_of(example, singles(), rng.random(), outside)
     return example
 
 
-def _walk(example: Example, directions: tuple[str, ...], first: int, pick: int, outside: bool) -> Example:
-    """Take the edit that the draw names, or the nearest one after it that types: few draws are wasted."""
-    for shift in range(len(directions)):
-        name = directions[(first + shift) % len(directions)]
-        offered = edits(example, (name,), outside=outside)[name]
-        for attempt in range(min(4, len(offered))):
-            try:
-                return step(example, offered[(pick + attempt) % len(offered)], outside=outside)
-            except Inapplicable:
-                continue
+def _one_of(example: Example, ordered: list[Edit], place: float, outside: bool) -> Example:
+    """Take the edit at a place between 0 and 1, or the nearest after it that types; the first are likelier.
+
+    These are one of each direction and kind: what has many variants, such as a number, does not hide the rest.
+    """
+    start = int(len(ordered) * place**2)
+    for edit in ordered[start:start + 4]:
+        with contextlib.suppress(Inapplicable):
+            return step(example, edit, outside=outside)
+    return example
+
+
+def _walk(example: Example, directions: tuple[str, ...], rng: random.Random, outside: bool) -> Example:
+    """Take an edit that types, of the first direction in a random order that has one: few draws are wasted."""
+    for name in rng.sample(directions, len(directions)):
+        groups: dict[str, list[Edit]] = {}
+        for edit in edits(example, (name,), outside=outside)[name]:
+            groups.setdefault(edit.trigger, []).append(edit)
+        # Each kind of edit is as likely, however many ways there are to make it.
+        for trigger in rng.sample(list(groups), min(4, len(groups))):
+            with contextlib.suppress(Inapplicable):
+                return step(example, rng.choice(groups[trigger]), outside=outside)
     return example
