@@ -334,16 +334,20 @@ class RunTestsTests(unittest.TestCase):
 
 
 class BenchTests(unittest.TestCase):
-    """The frame of the benchmarks, on work of a known cost."""
+    """The frame of the benchmarks, on work of a known cost: the clock is one that only this work moves."""
 
     def setUp(self):
         self.script = load_script("bench")
         self.script.BENCHES.clear()
-        self.script.MIN_SECONDS = 0.02
+        self.clock = 0.0
+        self.script.cpu_seconds = lambda: self.clock
 
     def spin(self, times):
-        """Return work that takes ``times`` units of CPU time."""
-        return lambda: sum(range(20000 * times))
+        """Return work that takes ``times`` hundredths of a second."""
+        def work():
+            self.clock += times / 100
+
+        return work
 
     def run_script(self, *words):
         """Return (exit code, what was printed)."""
@@ -354,7 +358,7 @@ class BenchTests(unittest.TestCase):
         return code, out.getvalue()
 
     def test_a_ratio_and_its_bound(self):
-        """Work that is four times the other is measured as about that, and its bound decides the code."""
+        """Work that is four times the other is measured as that, and its bound decides the code."""
         @self.script.bench("four")
         def four():
             yield self.script.Pair("loose", self.spin(4), self.spin(1), bound=100)
@@ -366,8 +370,8 @@ class BenchTests(unittest.TestCase):
 
         loose, scaled = self.script.run_bench("four")
 
-        self.assertTrue(2 < loose.value < 8, loose)
-        self.assertTrue(0.5 < scaled.value < 2, scaled)
+        self.assertAlmostEqual(loose.value, 4)
+        self.assertAlmostEqual(scaled.value, 1)
         self.assertEqual(self.run_script("--only", "four")[0], 0)
         code, text = self.run_script("--only", "strict")
         self.assertEqual(code, 1)
@@ -389,8 +393,10 @@ class BenchTests(unittest.TestCase):
 
     def test_the_table_in_the_readme(self):
         """--write puts the table between the marks and leaves the rest; it refuses a part, and a file without marks."""
-        readme = self.script.README = Path(self.enterContext(tempfile.TemporaryDirectory()), "README.md")
-        readme.write_text(f"above\n{self.script.MARKS[0]}\nold\n{self.script.MARKS[1]}\nbelow\n")
+        readme = Path(self.enterContext(tempfile.TemporaryDirectory()), "README.md")
+        self.enterContext(mock.patch.object(self.script.readme, "README", readme))
+        start, end = "<!-- bench -->", "<!-- end of bench -->"
+        readme.write_text(f"above\n{start}\nold\n{end}\nbelow\n")
 
         @self.script.bench("one")
         def one():
@@ -399,7 +405,7 @@ class BenchTests(unittest.TestCase):
         code, text = self.run_script("--write")
 
         self.assertEqual(code, 0)
-        self.assertEqual(readme.read_text(), f"above\n{self.script.MARKS[0]}\n{text}{self.script.MARKS[1]}\nbelow\n")
+        self.assertEqual(readme.read_text(), f"above\n{start}\n{text}{end}\nbelow\n")
         with self.assertRaises(SystemExit):
             self.run_script("--write", "--only", "one")
         readme.write_text("nothing")
@@ -422,6 +428,35 @@ class BenchTests(unittest.TestCase):
         self.assertEqual(code, 1)
         self.assertIn("RuntimeError: ModuleNotFoundError: No module named 'no_such_module' |", text)
         self.assertRegex(text, r"fine: seconds \| .* \| yes \|")
+
+
+class QualityTests(unittest.TestCase):
+    """The table of what a search finds, of searches that are not made."""
+
+    def run_script(self, part, complete, *words):
+        """Return the exit code where that part of the real bugs is found, and whether all planted ones are."""
+        script = load_script("quality")
+        script.samples = lambda seed: ([("1: a bug", "`a.pass`", "yes", "12", "0.3", "2")], part)
+        script.planted = lambda seed: ([("numerics", "3", "3", "4", "0.1", "2")], complete)
+        readme = Path(self.enterContext(tempfile.TemporaryDirectory()), "README.md")
+        readme.write_text("above\n<!-- quality -->\nold\n<!-- end of quality -->\nbelow\n")
+        with mock.patch.object(sys, "argv", ["quality.py", *words]), mock.patch.object(script.readme, "README", readme), \
+                contextlib.redirect_stdout(io.StringIO()):
+            return script.main(), readme.read_text()
+
+    def test_too_few_is_a_failure(self):
+        """Seventeen of twenty real bugs, and every planted one, are to be found."""
+        self.assertEqual([self.run_script(*each)[0] for each in ((0.85, True), (0.8, True), (1.0, False))], [0, 1, 1])
+
+    def test_the_tables_in_the_readme(self):
+        """--write puts both tables between the marks, and nothing is written without it."""
+        _, text = self.run_script(1.0, True, "--write")
+
+        self.assertIn("| 1: a bug | `a.pass` | yes | 12 | 0.3 | 2 |", text)
+        self.assertIn("| numerics | 3 | 3 | 4 | 0.1 | 2 |", text)
+        self.assertTrue(text.startswith("above\n<!-- quality -->\n| real bug |"), text)
+        self.assertTrue(text.endswith("<!-- end of quality -->\nbelow\n"), text)
+        self.assertIn("old", self.run_script(1.0, True)[1])
 
 
 class CiTests(unittest.TestCase):

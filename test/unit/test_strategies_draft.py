@@ -181,7 +181,7 @@ class ChangingTests(unittest.TestCase):
 
     def test_a_nested_graph_is_given_what_it_was_typed_for(self):
         """Another operand of its type is taken, one of another type is refused."""
-        example = capture(lambda x, y: torch.cond(x.sum() > 0, lambda v: v + 1, lambda v: v - 1, (x,)) * y,
+        example = capture(lambda x, y: torch.cond(x.sum() > 0, lambda v: v * 2, lambda v: v * 3, (x,)) * y,
                           (T(3), T(3)), capture="export").portable()
 
         def given(value: str) -> Example:
