@@ -440,8 +440,8 @@ class QualityTests(unittest.TestCase):
         script.planted = lambda seed: ([("numerics", "3", "3", "4", "0.1", "2")], complete)
         readme = Path(self.enterContext(tempfile.TemporaryDirectory()), "README.md")
         readme.write_text("above\n<!-- quality -->\nold\n<!-- end of quality -->\nbelow\n")
-        with mock.patch.object(sys, "argv", ["quality.py", *words]), mock.patch.object(script.readme, "README", readme), \
-                contextlib.redirect_stdout(io.StringIO()):
+        with mock.patch.object(sys, "argv", ["quality.py", *words]), contextlib.redirect_stdout(io.StringIO()), \
+                mock.patch.object(script.readme, "README", readme):
             return script.main(), readme.read_text()
 
     def test_too_few_is_a_failure(self):
