@@ -171,6 +171,17 @@ class DiffTests(CommandsCase):
         self.assertLess(len(out.split("\n")), 210)
         self.assertIn("    299", self.fxpect("diff", "--lines", "0")[1])
 
+    def test_long_graphs_are_shown_whole_on_demand(self):
+        """--lines 0 shows every changed line of two graphs, however many."""
+        graphs = ["\n".join(["def forward(self, x):", *(f"    v{n} = torch.{word}(x, {n})" for n in range(300)),
+                            "    return (v0,)"]) for word in ("add", "sub")]
+        old = Case.make(graphs[0], after=graphs[0])
+        self.store(old)
+        self.propose(Case.make(graphs[0], after=graphs[1]))
+        out = self.fxpect("diff", "--lines", "0")[1]
+        self.assertNotIn("more lines", out.splitlines()[-1])
+        self.assertEqual(out.count("    +    v"), 300)
+
     def test_changed_capture_shows_both_graphs(self):
         """Where the graph before changed, its difference stands first."""
         self.store(OLD)

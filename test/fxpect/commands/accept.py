@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable, Sequence
 
 from fxpect.commands import exit_codes
 from fxpect.commands.selecting import add_selection, heading, select, summary
-from fxpect.fixtures.accept import CORRUPT, OUTDATED, REFUSED, accept
+from fxpect.fixtures.accept import CORRUPT, OUTDATED, REFUSED, Outcome, accept
 from fxpect.fixtures.store import Store
 from fxpect.fixtures.switches import refuse_in_ci
 
@@ -23,6 +24,11 @@ _CODES = ((CORRUPT, exit_codes.CORRUPT), (OUTDATED, exit_codes.OUTDATED), (REFUS
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``fxpect accept``."""
     add_selection(parser, required=True)
+    add_manner(parser)
+
+
+def add_manner(parser: argparse.ArgumentParser) -> None:
+    """Add ``--why`` and ``--version-section``, which say how proposals are stored."""
     parser.add_argument("--why", default="", metavar="TEXT", help="the line that says what the tests are for")
     parser.add_argument("--version-section", action="store_true",
                         help="store as 'after torch>=X.Y:', X.Y being the run's torch")
@@ -34,15 +40,25 @@ def main(arguments: argparse.Namespace) -> int:
     store = Store.at(arguments.fixtures)
     outcomes = accept(store.root, select(store.pending.live(), arguments), why=arguments.why,
                       version_section=arguments.version_section, deep_sweep=True)
-    if arguments.json:
+    tell(outcomes, arguments.json)
+    return code_of(outcomes)
+
+
+def tell(outcomes: Sequence[Outcome], as_json: bool) -> None:
+    """Print what became of each proposal."""
+    if as_json:
         print(json.dumps([{**summary(outcome.entry), "status": outcome.status, "message": outcome.message}
                           for outcome in outcomes], indent=1, sort_keys=True))
-    else:
-        for outcome in outcomes:
-            print(f"{outcome.status}: {heading(outcome.entry)}\n  {outcome.entry.test}")
-            if outcome.message:
-                print(f"  {outcome.message}")
-        if any(outcome.status == OUTDATED for outcome in outcomes):
-            print("  run the tests again, then fxpect diff")
+        return
+    for outcome in outcomes:
+        print(f"{outcome.status}: {heading(outcome.entry)}\n  {outcome.entry.test}")
+        if outcome.message:
+            print(f"  {outcome.message}")
+    if any(outcome.status == OUTDATED for outcome in outcomes):
+        print("  run the tests again, then fxpect diff")
+
+
+def code_of(outcomes: Iterable[Outcome]) -> int:
+    """Return the exit code for what became of proposals."""
     statuses = {outcome.status for outcome in outcomes}
     return next((code for status, code in _CODES if status in statuses), exit_codes.OK)

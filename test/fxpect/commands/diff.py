@@ -6,6 +6,7 @@ Exit codes: 0, or 2 where nothing is pending or nothing matches.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 
 from fxpect.commands import exit_codes
@@ -17,6 +18,7 @@ from fxpect.fixtures.compare import line_diff
 from fxpect.fixtures.format import format_case
 from fxpect.fixtures.pending import BEFORE_CHANGED, NEW_CASE, Entry
 from fxpect.fixtures.store import Store
+from fxpect.text.diff import graph_diff
 
 MAX_LINES = 200
 
@@ -34,7 +36,7 @@ def main(arguments: argparse.Namespace) -> int:
     store = Store.at(arguments.fixtures)
     chosen = select(store.pending.live(), arguments, words_may_be_tests=True)
     old = outdated(store.root, chosen)
-    shown = [(entry, _difference(store, entry, arguments.text)) for entry in chosen]
+    shown = [(entry, difference(store, entry, arguments.text)) for entry in chosen]
     if arguments.json:
         rows = [{**summary(entry), "diff": text, "outdated": entry in old} for entry, text in shown]
         print(json.dumps(rows, indent=1, sort_keys=True))
@@ -47,11 +49,12 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"  {heading(entry)}\n  {entry.reason}")
         if entry in old:
             print("  outdated: run the test again")
-        print("\n".join(f"    {line}" for line in _capped(text, arguments.lines, entry.key)))
+        print("\n".join(f"    {line}" for line in capped(text, arguments.lines, entry.key)))
     return exit_codes.OK
 
 
-def _capped(text: str, limit: int, key: str) -> list[str]:
+def capped(text: str, limit: int, key: str) -> list[str]:
+    """Return at most ``limit`` lines, 0 being all, and how to see the others."""
     lines = text.split("\n")
     if limit <= 0 or len(lines) <= limit:
         return lines
@@ -65,28 +68,35 @@ def _stored(store: Store, entry: Entry) -> Case | None:
         return None  # corrupt or gone: status says so, and a diff against nothing is still of use
 
 
-def _difference(store: Store, entry: Entry, text_only: bool) -> str:
-    """Return what accepting the entry changes: the graph after, and the one before where that changed."""
+def changes(store: Store, entry: Entry) -> list[tuple[str, str, str]]:
+    """Return name, stored text and proposed text of each part that the entry changes; none where nothing is stored."""
     stored = None if entry.kind == NEW_CASE else _stored(store, entry)
     if stored is None:
-        return format_case(entry.case).rstrip("\n")
-    parts = []
-    if entry.kind == BEFORE_CHANGED:
-        parts.append("before:\n" + _graphs(stored.before, entry.case.before, text_only))
+        return []
+    found = [("before", stored.before, entry.case.before)] if entry.kind == BEFORE_CHANGED else []
     expected = stored.raises or dict(stored.afters).get(entry.section, stored.after) or ""
-    after = _graphs(expected, entry.case.raises or entry.case.after or "", text_only)
-    return "\n".join([*parts, f"after{f' {entry.section}' if entry.section else ''}:\n{after}"])
+    name = f"after {entry.section}" if entry.section else "after"
+    return [*found, (name, expected, entry.case.raises or entry.case.after or "")]
 
 
-def _graphs(expected: str, got: str, text_only: bool) -> str:
-    """Return the difference of two graph texts, modulo renaming where they can be read as graphs."""
+def difference(store: Store, entry: Entry, text_only: bool = False) -> str:
+    """Return what accepting the entry changes: the graph after, and the one before where that changed."""
+    lines = []
+    for name, expected, got in changes(store, entry):
+        words, changed = told(expected, got, text_only)
+        lines += [f"{name}:", *([words] if words else []), *changed]
+    return "\n".join(lines) or format_case(entry.case).rstrip("\n")
+
+
+def told(expected: str, got: str, text_only: bool = False) -> tuple[str, list[str]]:
+    """Return words and lines for the difference of two texts, modulo renaming where they can be read as graphs.
+
+    There are no words where one of them is no graph, such as an error that is now expected: lines say what there is.
+    """
     if expected == got:
-        return "no change"
+        return "no change", []
     if not text_only:
-        try:
-            from fxpect.text.diff import graph_diff
-
-            return str(graph_diff(expected, got))
-        except (ImportError, FxpectError):
-            pass  # not two graphs, such as an error that is now expected: lines say what there is to say
-    return line_diff(expected, got, limit=1_000_000)
+        with contextlib.suppress(FxpectError):
+            found = graph_diff(expected, got)
+            return found.summary, found.lines
+    return "", line_diff(expected, got, limit=1_000_000).split("\n")

@@ -24,6 +24,7 @@ COMMANDS = {
     "bugs": "list the known bugs of the passes of torch, and see whether each is still there",
     "status": "list what the last runs propose, and what is stale or corrupt",
     "diff": "show what a proposal changes, in words and then in lines",
+    "review": "answer what is pending with single keys, one question for all cases with the same edit",
     "accept": "write proposals into fixtures/",
     "reject": "throw proposals away",
     "catalogue": "write pages that show each test, its claim, its stored graphs and what is related",

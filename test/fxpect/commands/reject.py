@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 
 from fxpect.commands import exit_codes
 from fxpect.commands.selecting import add_selection, heading, select, summary
 from fxpect.fixtures.accept import reject
+from fxpect.fixtures.pending import Entry
 from fxpect.fixtures.store import Store
 
 
@@ -24,9 +26,14 @@ def main(arguments: argparse.Namespace) -> int:
     store = Store.at(arguments.fixtures)
     chosen = select(store.pending.live(), arguments)
     reject(store.root, chosen)
-    if arguments.json:
+    tell(chosen, arguments.json)
+    return exit_codes.OK
+
+
+def tell(chosen: Iterable[Entry], as_json: bool) -> None:
+    """Print which proposals are gone."""
+    if as_json:
         print(json.dumps([summary(entry) for entry in chosen], indent=1, sort_keys=True))
     else:
         for entry in chosen:
             print(f"rejected: {heading(entry)}\n  {entry.test}")
-    return exit_codes.OK
