@@ -57,8 +57,9 @@ def key_in(shown):
 class Terminal:
     """A person at ``fxpect review``: reads until a text stands there, then presses a key."""
 
-    def __init__(self, here, *words, **environment):
+    def __init__(self, here, *words, ahead="", **environment):
         self.master, slave = pty.openpty()
+        os.write(self.master, ahead.encode())
         self.mode = termios.tcgetattr(slave)
         self.child = subprocess.Popen(
             [sys.executable, "-c", CHILD, "review", "--fixtures", str(here), *words], stdin=slave, stdout=slave,
@@ -421,6 +422,13 @@ class KeyTests(ReviewCase):
         for keys in ("\x1b[A", "aa", "ä"):
             person.press(keys)
         self.assertIn("expected one of the keys below; got 'ä'", person.press("q"))
+        self.assertEqual((person.end()[0], self.pending()), (exit_codes.OK, 5))
+
+    def test_a_key_before_the_question_is_no_answer(self):
+        """What was typed before a group stood there is dropped."""
+        self.two_groups()
+        person = self.terminal(ahead="a")
+        person.press("q")
         self.assertEqual((person.end()[0], self.pending()), (exit_codes.OK, 5))
 
     def test_terminal_is_given_back_as_it_was(self):
