@@ -72,7 +72,7 @@ class TableTests(unittest.TestCase):
         for message, text in cases.items():
             with self.subTest(message), self.assertRaisesRegex(FixtureError, message):
                 parse("format = 1\n" + text)
-        for text in ("format = 2", "format = 1\nbugs = []", "format ="):
+        for text in ("format = 2", "format = 1\nbugs = []", "format =", "format = 1\nbug = [3]"):
             with self.assertRaises(FixtureError):
                 parse(text)
 

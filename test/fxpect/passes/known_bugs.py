@@ -1,8 +1,6 @@
 """The known bugs of torch's own passes: a strict table, what each entry explains, and whether it is still there.
 
-The table is TOML, ``known_torch_bugs.toml`` in the fixtures folder. It starts with ``format = 1``; each bug
-is a ``[[bug]]`` with the fields of ``KnownBug``. A field that is unknown, missing or of another type, and an
-id that is used twice, are errors.
+``fxpect.fixtures.bugs`` holds its form; here each entry means something too, to the oracles and the specs.
 """
 
 from __future__ import annotations
@@ -11,16 +9,15 @@ import ast
 import dataclasses
 import functools
 import re
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from fxpect.errors import CheckFailure, FixtureError, FxpectError, SpecError
 from fxpect.examples import Example, inputs_text, short
+from fxpect.fixtures.bugs import LISTS, TABLE, TEXTS, entries
 from fxpect.fixtures.paths import find_root
 from fxpect.oracles.judge import ALWAYS, ON_REQUEST, ORACLES, Result, judge
 from fxpect.passes.catalogue import CataloguedPass, applies, find
@@ -28,13 +25,7 @@ from fxpect.passes.firing import pass_of
 from fxpect.report.counts import tally
 from fxpect.specs import parse_spec
 
-TABLE = "known_torch_bugs.toml"
-FORMAT = 1
 THERE, FIXED, CHANGED, ELSEWHERE = "there", "fixed", "changed", "elsewhere"
-_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
-_TEXTS = ("id", "pass", "when", "oracle", "cause", "torch", "capture", "before")
-_LISTS = ("also", "shows", "inputs", "steps")
-_OPTIONAL = ("also", "shows", "steps", "sizes", "link")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,19 +116,7 @@ def load(path: str | Path | None = None) -> tuple[KnownBug, ...]:
 
 def parse(text: str) -> tuple[KnownBug, ...]:
     """Return the bugs that the text of a table holds; raises ``FixtureError`` for one that is not strict."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise FixtureError(f"expected TOML; got {error}") from error
-    unknown = sorted(table.keys() - {"format", "bug"})
-    if unknown or table.get("format") != FORMAT or not isinstance(table.get("bug", []), list):
-        raise FixtureError(f"expected format = {FORMAT} and [[bug]] entries; got "
-                           f"format = {table.get('format')!r}, {', '.join(unknown) or 'no other key'}")
-    bugs = tuple(_bug(fields, number) for number, fields in enumerate(table.get("bug", []), 1))
-    twice = sorted({bug.id for bug in bugs if sum(other.id == bug.id for other in bugs) > 1})
-    if twice:
-        raise FixtureError(f"expected each id once; got {', '.join(twice)} more than once")
-    return bugs
+    return tuple(map(_bug, entries(text)))
 
 
 def confirm(bug: KnownBug, *, whatever_torch: bool = False) -> Confirmation:
@@ -222,42 +201,19 @@ def inputs_of(example: Example) -> tuple[str, ...]:
     return tuple(short(value) for value in example.portable().inputs)
 
 
-def _bug(fields: Any, number: int) -> KnownBug:
-    """Return the bug of one entry, each field of its type and meaning something."""
-    where = f"bug {fields.get('id', number) if isinstance(fields, dict) else number}"
-
-    def wrong(message: str) -> FixtureError:
-        return FixtureError(f"{where}: expected {message}")
-
-    known = {*_TEXTS, *_LISTS, *_OPTIONAL}
-    if not isinstance(fields, dict) or fields.keys() - known:
-        raise wrong(f"the fields {', '.join(sorted(known))}; got {', '.join(sorted(set(fields) - known))}")
-    missing = known - {*_OPTIONAL} - fields.keys()
-    if missing:
-        raise wrong(f"{', '.join(sorted(missing))}; got none")
-    for name, value in fields.items():
-        if name in (*_TEXTS, "link") and not (isinstance(value, str) and value.strip()):
-            raise wrong(f"a text for {name}; got {value!r}")
-        if name in _LISTS and not (isinstance(value, list) and all(isinstance(part, str) for part in value)):
-            raise wrong(f"a list of texts for {name}; got {value!r}")
-    sizes = fields.get("sizes", {})
-    if not isinstance(sizes, dict) or not all(type(size) is int for size in sizes.values()):
-        raise wrong(f"integers for sizes; got {sizes!r}")
-    if not _ID.fullmatch(fields["id"]):
-        raise wrong(f"an id of words with '-' between; got {fields['id']!r}")
+def _bug(fields: dict[str, Any]) -> KnownBug:
+    """Return the bug of one entry, its oracle and its inputs being some that there are."""
     if fields["oracle"] not in ORACLES and fields["oracle"] != "crash":
-        raise wrong(f"an oracle; got {fields['oracle']!r}")
+        raise FixtureError(f"bug {fields['id']}: expected an oracle; got {fields['oracle']!r}")
     try:
-        SpecifierSet(fields["torch"])
-        for pattern in (fields["cause"], *fields.get("shows", ())):
-            re.compile(pattern)
         for text in fields["inputs"]:
             read_input(text)
-    except (InvalidSpecifier, re.error, FixtureError) as error:
-        raise wrong(f"a torch range, regular expressions and inputs; got {error}") from error
-    texts = {name: fields[name] for name in _TEXTS if name != "pass"}
-    lists: dict[str, Any] = {name: tuple(fields.get(name, ())) for name in _LISTS}
-    return KnownBug(pass_name=fields["pass"], sizes=tuple(sizes.items()), link=fields.get("link", ""), **texts, **lists)
+    except FixtureError as error:
+        raise FixtureError(f"bug {fields['id']}: expected inputs; got {error}") from error
+    texts = {name: fields[name] for name in TEXTS if name != "pass"}
+    lists: dict[str, Any] = {name: tuple(fields.get(name, ())) for name in LISTS}
+    return KnownBug(pass_name=fields["pass"], sizes=tuple(fields.get("sizes", {}).items()),
+                    link=fields.get("link", ""), **texts, **lists)
 
 
 def _string(text: str) -> str:
