@@ -7,7 +7,7 @@ from pathlib import Path
 from unittest import mock
 
 from fxpect.errors import FixtureError, FxpectError
-from fxpect.fixtures.paths import accept_lock, find_root, inside, pending_folder, place_of, stored_paths
+from fxpect.fixtures.paths import accept_lock, find_root, inside, pending_folder, place_of, stored_paths, test_of
 
 
 class Outer:
@@ -105,6 +105,16 @@ class PathsTests(unittest.TestCase):
                 inside(root, path)
         self.assertEqual(inside(root, "a/in.fx"), root / "a/real.fx")
         self.assertEqual(inside(root, "a/new.fx"), root / "a/new.fx")
+
+    def test_test_of_a_path(self):
+        """The path of a stored file names its test, as the file does; one that is that of no test is refused."""
+        for file, owner, method in (("test/dynamo/test_x.py", "XTests", "test_y"), ("test/a b.py", "Out.In", "test_z")):
+            place = place_of(self.here / file, owner, method)
+            self.assertEqual(test_of(place.path), place.test)
+        for path in ("X.test_y.fx", "a/test_y.fx", "a/.fx", "a/X..fx", "a/X.b c.fx", "../a/X.test_y.fx",
+                     "/a/X.test_y.fx", "a/X.b\n.fx"):
+            with self.subTest(path), self.assertRaisesRegex(FixtureError, "expected the"):
+                test_of(path)
 
     def test_root_of_a_command(self):
         """A command works on the folder it is given, else on the nearest one from here upwards."""

@@ -22,11 +22,13 @@ COMMANDS = {
     "check": "explore the neighbourhood of a model and print what a pass breaks",
     "passes": "list the passes of the catalogue, and one of them in full",
     "bugs": "list the known bugs of the passes of torch, and see whether each is still there",
-    "status": "list what the last runs propose, and what is stale or corrupt",
+    "status": "list what the last runs propose, and what is corrupt",
     "diff": "show what a proposal changes, in words and then in lines",
     "review": "answer what is pending with single keys, one question for all cases with the same edit",
     "accept": "write proposals into fixtures/",
     "reject": "throw proposals away",
+    "verify": "check that every stored file can be trusted and has a test, and that nothing is pending",
+    "prune": "list the stored files whose test is gone, and move or delete them",
     "catalogue": "write pages that show each test, its claim, its stored graphs and what is related",
 }
 # The most specific first.
