@@ -176,6 +176,20 @@ class CheckTests(unittest.TestCase):
 
         self.assertEqual({f.example.capture for f in found}, {"dynamo"})
 
+    def test_where_autograd_does_not_survive_a_fork(self):
+        """The search stays in this process, in which a pass can be seen to run; else it is in a forked one."""
+        seen = []
+
+        def noted(gm):
+            seen.append(os.getpid())
+            return gm
+
+        for survives in (True, False):
+            seen.clear()
+            with mock.patch("fxpect.campaign.isolation._differentiate", lambda ok=survives: os._exit(0 if ok else 1)):
+                fxpect.check(noted, lambda x: x.tanh(), T(2), capture="aten", examples=3)
+            self.assertEqual(bool(seen), not survives)
+
     def test_model_that_cannot_be_captured(self):
         """A model that no capture takes is an error at once, not an empty list."""
         def broken(x):

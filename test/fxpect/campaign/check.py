@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Sequence
 from typing import Any
 
 from fxpect.campaign.finding import Finding
-from fxpect.campaign.isolation import isolated_search
+from fxpect.campaign.isolation import can_isolate, isolated_search
 from fxpect.campaign.search import DEFAULT_EXAMPLES, Tally, search
 from fxpect.campaign.starts import Start
 from fxpect.contracts import Contract
@@ -27,10 +26,10 @@ def check(pass_: Any, model: Any, *inputs: Any, capture: str | None = None, exam
 
     ``isolate`` explores in a forked process, so that a crash of the interpreter, one example of more than
     ``timeout`` seconds (default 20) or growth by ``memory`` MiB (default 8192) is one finding and not the end;
-    it is the default where processes can be forked. ``dynamic=False`` leaves out the start with dynamic shapes,
-    ``directions`` names the kinds of edits (default all), ``frozen`` keeps parameters as attributes, ``contract`` is
-    what the explored graphs keep (default that of the capture), ``outside`` also explores what breaks it, ``tally`` is
-    filled with what was done. Raises ``CaptureError`` when the model cannot be captured.
+    it is the default where a forked process can do all that this one can. ``dynamic=False`` leaves out the start
+    with dynamic shapes, ``directions`` names the kinds of edits (default all), ``frozen`` keeps parameters as
+    attributes, ``contract`` is what the explored graphs keep (default that of the capture), ``outside`` also explores
+    what breaks it, ``tally`` is filled with what was done. Raises ``CaptureError`` when the model cannot be captured.
     """
     return check_starts(pass_, [Start(model, inputs, capture, frozen, dynamic, contract)], examples=examples,
                         seconds=seconds, seed=seed, isolate=isolate, **options)
@@ -42,7 +41,7 @@ def check_starts(pass_: Any, starts: Sequence[Start], *, isolate: bool | None = 
     ``examples`` is for all of them: at least 600 for each where it is not given.
     """
     if isolate is None:
-        isolate = "fork" in multiprocessing.get_all_start_methods() and not multiprocessing.current_process().daemon
+        isolate = can_isolate()
     if isolate:
         return isolated_search(pass_, starts, **options)
     for limit in ("timeout", "memory"):

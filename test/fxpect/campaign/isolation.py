@@ -81,6 +81,36 @@ def isolated_search(pass_: Any, starts: Sequence[Start], *, timeout: float = 20.
             raise FxpectError(f"the process that checks {name} ended before its first example: {outcome.why}")
 
 
+def can_isolate() -> bool:
+    """Whether a forked process can do all that this one can.
+
+    Autograd refuses to run in one after it started threads for a device here (torch/csrc/autograd/engine.cpp,
+    ``track_bad_autograd_forks``, torch 2.13.0).
+    """
+    if "fork" not in multiprocessing.get_all_start_methods() or multiprocessing.current_process().daemon:
+        return False
+    child = multiprocessing.get_context("fork").Process(target=_differentiate, daemon=True)
+    _start(child)
+    child.join()
+    return child.exitcode == 0
+
+
+def _differentiate() -> None:
+    import torch
+
+    try:
+        torch.ones(1, requires_grad=True).sum().backward()
+    except RuntimeError:
+        os._exit(1)
+    os._exit(0)
+
+
+def _start(child: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads, which wait here
+        child.start()
+
+
 @dataclasses.dataclass
 class _Memory:
     """What outlives a child, by digest: steps and examples that ended one, and examples that hold.
@@ -195,9 +225,7 @@ def _run(body: Callable[[Any, _Slate], None], known: _Memory, timeout: float) ->
     here, there = context.Pipe(duplex=False)
     slate = _Slate()
     child = context.Process(target=body, args=(there, slate), daemon=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads, which wait here
-        child.start()
+    _start(child)
     there.close()
     outcome = _Outcome()
     try:
