@@ -9,7 +9,6 @@ import shlex
 import subprocess
 import sys
 import tempfile
-import textwrap
 import unittest
 from pathlib import Path
 from unittest import mock
@@ -17,6 +16,7 @@ from unittest import mock
 import fxpect
 from fxpect.commands import exit_codes
 from fxpect.commands.main import main
+from test.unit.projects import ProjectCase
 
 LIBRARY = str(Path(fxpect.__file__).parents[1])
 TESTS = '''
@@ -41,26 +41,14 @@ TESTS = '''
 '''
 
 
-class CatalogueTests(unittest.TestCase):
+class CatalogueTests(ProjectCase):
     """A project in a temporary folder, which is the current one."""
 
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.root = Path(folder.name).resolve()
+        super().setUp()
         self.write("test/__init__.py", "")
         self.write("test/deep/__init__.py", "")
         self.write("test/deep/test_sum.py", TESTS)
-        (self.root / "fixtures").mkdir()
-        self.enterContext(mock.patch.dict(os.environ))
-        os.environ.pop("FXPECT_FIXTURES", None)
-        self.addCleanup(os.chdir, os.getcwd())
-        os.chdir(self.root)
-
-    def write(self, path, text):
-        file = self.root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(textwrap.dedent(text), encoding="utf-8")
 
     def run_command(self, *words):
         """Return the exit code, what was printed and what was complained about."""

@@ -17,9 +17,8 @@ from fxpect.commands.main import main
 from fxpect.fixtures.case import Case
 from fxpect.fixtures.format import Document, format_document, parse_bytes
 from fxpect.fixtures.store import Store
+from test.unit.projects import ENVIRONMENT
 
-ENVIRONMENT = {"FXPECT_RUN": "run1", "CI": "", "EXPECTTEST_ACCEPT": "", "FXPECT_FIXTURES": "",
-               "FXPECT_PENDING": "", "PYTEST_XDIST_TESTRUNUID": ""}
 LIBRARY = str(Path(fxpect.__file__).parents[1])
 BEFORE, AFTER, OTHER = "a = torch.relu(x)", "a = torch.cat([x])", "a = torch.sum(x)"
 NEW, OLD = Case.make("n", options="o=1", after="c", title="new"), Case.make(BEFORE, after=AFTER, title="old")

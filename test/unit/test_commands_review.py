@@ -9,7 +9,6 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import termios
 import time
 import unittest
@@ -23,9 +22,9 @@ from fxpect.fixtures import accept
 from fxpect.fixtures.case import Case
 from fxpect.fixtures.format import Document, format_document, parse_bytes
 from fxpect.fixtures.store import Store
+from test.unit.projects import ProjectCase
 
-ENVIRONMENT = {"FXPECT_RUN": "run1", "CI": "", "EXPECTTEST_ACCEPT": "", "FXPECT_FIXTURES": "", "FXPECT_PENDING": "",
-               "PYTEST_XDIST_TESTRUNUID": "", "PYTHON_COLORS": "", "NO_COLOR": "", "FORCE_COLOR": "", "TERM": "xterm"}
+TERMINAL = {"PYTHON_COLORS": "", "NO_COLOR": "", "FORCE_COLOR": "", "TERM": "xterm"}
 LIBRARY = str(Path(fxpect.__file__).parents[1])
 PATIENCE_SECONDS = 30
 PROMPT = "? help > "
@@ -109,17 +108,11 @@ class Terminal:
         self.child.wait()
 
 
-class ReviewCase(unittest.TestCase):
+class ReviewCase(ProjectCase):
 
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.here = Path(folder.name).resolve()
-        (self.here / "test").mkdir()
-        (self.here / "fixtures").mkdir()
-        patch = mock.patch.dict(os.environ, ENVIRONMENT)
-        patch.start()
-        self.addCleanup(patch.stop)
+        super().setUp()
+        self.enterContext(mock.patch.dict(os.environ, TERMINAL))
 
     def change(self, changes, method="test_y", torch="2.13.0"):
         """Store cases that the pass left alone, and run a test in which it makes something of them."""
@@ -128,7 +121,7 @@ class ReviewCase(unittest.TestCase):
         path.parent.mkdir(exist_ok=True)
         path.write_text(format_document(Document(f"test_x.py X.{method}", "works").with_cases(
             {case.key: case for case in cases.values()})))
-        stored = Store.for_test(self.here / "test/test_x.py", "X", method)
+        stored = Store.for_test(self.root / "test/test_x.py", "X", method)
         for before, after in changes:
             stored.settle(Case.make(before, after=after, title=cases[before].title), torch_version=torch)
 
@@ -143,7 +136,7 @@ class ReviewCase(unittest.TestCase):
         self.change([(graph(number), graph(number, "torch.neg({})")) for number in (7, 8)], "test_z")
 
     def file(self, method="test_y"):
-        return self.here / f"fixtures/test_x/X.{method}.fx"
+        return self.root / f"fixtures/test_x/X.{method}.fx"
 
     def stored(self, method="test_y"):
         """Return which calls the stored results of a test hold."""
@@ -158,7 +151,7 @@ class ReviewCase(unittest.TestCase):
         return self.file().read_bytes()
 
     def pending(self):
-        return len(Store(self.here / "fixtures").pending.live())
+        return len(Store(self.root / "fixtures").pending.live())
 
     def main(self, words):
         """Run a command without a terminal; return exit code, output and errors."""
@@ -168,7 +161,7 @@ class ReviewCase(unittest.TestCase):
         return code, out.getvalue(), errors.getvalue()
 
     def fxpect(self, *words):
-        return self.main(["review", "--fixtures", str(self.here), *words])
+        return self.main(["review", "--fixtures", str(self.root), *words])
 
     def groups(self, *words):
         """Return what --json says of the groups."""
@@ -176,7 +169,7 @@ class ReviewCase(unittest.TestCase):
 
     def terminal(self, *words, **environment):
         """Start ``fxpect review`` in a terminal."""
-        person = Terminal(self.here, *words, **environment)
+        person = Terminal(self.root, *words, **environment)
         self.addCleanup(person.close)
         return person
 
@@ -216,7 +209,7 @@ class GroupTests(ReviewCase):
 
     def test_new_cases_are_grouped_by_what_the_pass_does(self):
         """Of cases that were never stored, those in which the pass makes the same edit are one group."""
-        test = Store.for_test(self.here / "test/test_x.py", "X", "test_new")
+        test = Store.for_test(self.root / "test/test_x.py", "X", "test_new")
         for number, call in enumerate(["torch.clone({})"] * 3 + ["torch.neg({})"]):
             test.settle(Case.make(graph(number), after=graph(number, call)), torch_version="2.13.0")
 
@@ -229,7 +222,7 @@ class GroupTests(ReviewCase):
         """A capture that changed the same way is one group, and so are passes that now raise the same error."""
         cases = [Case.make(graph(number), after=graph(number), title=f"case {number}") for number in range(4)]
         self.change([(case.before, case.before) for case in cases])
-        test = Store.for_test(self.here / "test/test_x.py", "X", "test_y")
+        test = Store.for_test(self.root / "test/test_x.py", "X", "test_y")
         for number, case in enumerate(cases[:2]):
             after = graph(number, "torch.clone({})")
             test.settle(Case.make(after, after=after, title=case.title), after_on_stored=case.after,
@@ -538,7 +531,7 @@ class MeanwhileTests(ReviewCase):
             person.end("\x03")
             person.close()
             person.master = os.open(os.devnull, os.O_RDONLY)
-            pending = {entry.path for entry in Store(self.here / "fixtures").pending.live()}
+            pending = {entry.path for entry in Store(self.root / "fixtures").pending.live()}
             for number in range(20):
                 path = f"test_x/X.test_{number}.fx"
                 self.assertTrue(self.stored(f"test_{number}") == ["clone"] or path in pending, path)

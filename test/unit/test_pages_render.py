@@ -7,8 +7,6 @@ import posixpath
 import re
 import shutil
 import subprocess
-import tempfile
-import textwrap
 import unittest
 from pathlib import Path
 from unittest import mock
@@ -20,6 +18,7 @@ from fxpect.fixtures.format import Document, format_document
 from fxpect.loading import find
 from fxpect.pages.render import render
 from fxpect.pages.suite import read_suite
+from test.unit.projects import ProjectCase
 
 ROOT = Path(__file__).resolve().parents[2]
 VOID = {"meta", "link", "input", "col", "wbr", "br"}
@@ -101,23 +100,8 @@ def index(files):
     return json.loads(files["index.js"].decode().removeprefix("const CATALOGUE = ").removesuffix(";\n"))
 
 
-class RenderCase(unittest.TestCase):
+class RenderCase(ProjectCase):
     """A project in a temporary folder, which is the current one."""
-
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.root = Path(folder.name).resolve()
-        (self.root / "fixtures").mkdir()
-        self.enterContext(mock.patch.dict(os.environ))
-        os.environ.pop("FXPECT_FIXTURES", None)
-        self.addCleanup(os.chdir, os.getcwd())
-        os.chdir(self.root)
-
-    def write(self, path, text):
-        file = self.root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(textwrap.dedent(text), encoding="utf-8")
 
     def store(self, *cases, **fields):
         """Store cases of ``XTests.test_one`` of test/test_x.py."""

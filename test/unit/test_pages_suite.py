@@ -1,16 +1,14 @@
 """What is read of test files without importing them: the same tests that unittest loads, and what is wrong."""
 
 import os
-import tempfile
-import textwrap
 import unittest
 from pathlib import Path
-from unittest import mock
 
 from fxpect.fixtures.case import Case
 from fxpect.fixtures.format import Document, format_document
 from fxpect.loading import find, load
 from fxpect.pages.suite import read_suite
+from test.unit.projects import ProjectCase
 
 ROOT = Path(__file__).resolve().parents[2]
 FORMS = '''
@@ -65,23 +63,8 @@ FORMS = '''
 '''
 
 
-class SuiteCase(unittest.TestCase):
+class SuiteCase(ProjectCase):
     """A project in a temporary folder, which is the current one."""
-
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.root = Path(folder.name).resolve()
-        (self.root / "fixtures").mkdir()
-        self.enterContext(mock.patch.dict(os.environ))
-        os.environ.pop("FXPECT_FIXTURES", None)
-        self.addCleanup(os.chdir, os.getcwd())
-        os.chdir(self.root)
-
-    def write(self, path, text):
-        file = self.root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(textwrap.dedent(text), encoding="utf-8")
 
     def read(self, *targets):
         return read_suite(find(targets or ["test"]))
