@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from fxpect.errors import CaptureError, InputDrift
+from fxpect.examples import inputs_text
 from fxpect.oracles.judge import judge
 from fxpect.passes.catalogue import CataloguedPass, Innocent, catalogue
 from fxpect.passes.firing import fire, pass_of, start
@@ -38,7 +39,7 @@ def check_innocent(entry: CataloguedPass, model: Innocent) -> None:
     if result.discarded is not None:
         raise InputDrift("input", f"model {model.name!r}: {result.discarded}", pass_name=entry.name)
     tally.add("examples")
-    for failure in unexplained(BUGS, entry.name, result.failures, example):
+    for failure in unexplained(BUGS, entry.name, result.failures, example.text, inputs_text(example)):
         raise failure
 
 

@@ -15,7 +15,7 @@ from fxpect.campaign.finding import Finding
 from fxpect.campaign.plan import check_by_name
 from fxpect.errors import CheckFailure
 from fxpect.passes.catalogue import catalogue
-from fxpect.passes.known_bugs import explanation, load, table_path
+from fxpect.passes.known_bugs import load, table_path, unexplained
 from fxpect.report.counts import tally
 
 torch.set_num_threads(1)
@@ -34,13 +34,7 @@ def check_neighbourhood(name: str, examples: int) -> None:
     findings, done = check_by_name(name, examples=examples)
     tally.add("examples", done.judged)
     tally.add("discarded", done.discarded)
-    news = []
-    for finding in findings:
-        known = explanation(BUGS, name, finding.failure, finding.before, finding.inputs)
-        if known is None:
-            news.append(finding)
-        else:
-            tally.add("known bug", detail=known.id)
+    news = [one for one in findings if unexplained(BUGS, name, [one.failure], one.before, one.inputs)]
     if news:
         first = min(news, key=lambda finding: (finding.edits, len(finding.before)))
         raise CheckFailure(first.oracle, _report(first, len(news)), pass_name=name, before=first.before,

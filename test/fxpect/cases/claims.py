@@ -13,7 +13,7 @@ from fxpect.capture import capture as capture_model
 from fxpect.cases.counting import Wish, census, check_before, find_after, parse_ops
 from fxpect.cases.phases import Discard, Phase, current
 from fxpect.errors import CheckFailure, FxpectError, InputDrift, NoRewrite, UnexpectedRewrite
-from fxpect.examples import Example
+from fxpect.examples import Example, inputs_text
 from fxpect.execution import Pass, as_pass
 from fxpect.oracles.agreement import plainly_agree
 from fxpect.oracles.effects import find_effects
@@ -146,7 +146,7 @@ class Claim:
             return list(failures)
         from fxpect.passes.known_bugs import unexplained
 
-        return unexplained(self.options.known, self.pass_.name, failures, example)
+        return unexplained(self.options.known, self.pass_.name, failures, example.text, inputs_text(example))
 
     def _at_other_seeds(self, trial: Trial) -> Trial:
         """Run the same two graphs on more inputs; returns the trial of the first seed that fails, else this one."""

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from fxpect.errors import CheckFailure, FixtureError, FxpectError, SpecError
-from fxpect.examples import Example, inputs_text, short
+from fxpect.examples import Example, short
 from fxpect.fixtures.bugs import LISTS, TABLE, TEXTS, entries
 from fxpect.fixtures.paths import find_root
 from fxpect.oracles.judge import ALWAYS, ON_REQUEST, ORACLES, Result, judge
@@ -154,12 +154,12 @@ def explanation(bugs: Iterable[KnownBug], pass_name: str, failure: CheckFailure,
     return next((bug for bug in bugs if bug.explains(pass_name, failure, text, inputs)), None)
 
 
-def unexplained(bugs: Iterable[KnownBug], pass_name: str, failures: Iterable[CheckFailure],
-                example: Example) -> list[CheckFailure]:
-    """Return the failures of an example that are news; each of the others is tallied as a known bug."""
-    bugs, inputs, news = tuple(bugs), inputs_text(example), []
+def unexplained(bugs: Iterable[KnownBug], pass_name: str, failures: Iterable[CheckFailure], text: str,
+                inputs: str) -> list[CheckFailure]:
+    """Return the failures of one example that are news; each of the others is tallied as a known bug."""
+    bugs, news = tuple(bugs), []
     for failure in failures:
-        known = explanation(bugs, pass_name, failure, example.text, inputs)
+        known = explanation(bugs, pass_name, failure, text, inputs)
         if known is None:
             news.append(failure)
         else:
