@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Measure what a search finds: real bugs of shipped passes, and planted ones, from innocent models alone.
 
-Every search has the default budget, all directions, and none of the buggy examples. It takes about twenty minutes on
-one core. Ends with 1 where fewer than MIN_SAMPLES in twenty of the real bugs are found, or a planted one is missed.
+Every search has all directions and none of the buggy examples; for a real bug it has the default budget, for a
+planted one PLANTED_EXAMPLES. It takes about twenty minutes on one core. Ends with 1 where fewer than MIN_SAMPLES in
+twenty of the real bugs are found, or a planted one is missed.
 Needs an environment with fxpect in it.
 
     scripts/quality.py             both tables

@@ -303,7 +303,6 @@ class _Search:
             steps=small.edits, example=small, failure=failure, seed=self.seed, seen=met.count, nth=met.nth,
             outside=small.outside)
 
-
     def _text(self, example: Example, failure: CheckFailure) -> str:
         """Return the canonical text where it fails too, else that of the program order, which some passes look at."""
         plain = example.portable()

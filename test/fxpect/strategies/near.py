@@ -151,13 +151,14 @@ def near(model: Any, *specs: Any, capture: str | None = None, dynamic: Any = Non
     return found
 
 
+_COUNTS = (0, 1, 1, 1, 1, 1, 1, 2, 3, 4)  # one edit is the rule, and none the smallest example
+
+
 @st.composite
 def _near(draw: Any, base: Callable[[], Example], singles: Callable[[], list[Edit]], directions: tuple[str, ...],
           max_edits: int, outside: bool) -> Example:
     example = base()
-    # One edit is the rule, none is worth one example, and more are a third of the rest.
-    several = draw(st.integers(0, 9))
-    for taken in range(min(max_edits, 0 if several == 0 else max(1, several - 5))):
+    for taken in range(min(max_edits, _COUNTS[draw(st.integers(0, len(_COUNTS) - 1))])):
         rng = random.Random(draw(st.integers(0, 2**32 - 1)))  # Hypothesis itself draws small numbers far more often
         example = _walk(example, directions, rng, outside) if taken else \
             _one_of(example, singles(), rng.random(), outside)
