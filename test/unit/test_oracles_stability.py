@@ -9,7 +9,7 @@ from fxpect.errors import CheckFailure, FxpectError
 from fxpect.examples import Example
 from fxpect.execution import run_pass
 from fxpect.oracles.evidence import NOTE
-from fxpect.oracles.stability import check_hash_seeds, check_stability, find_stability
+from fxpect.oracles.stability import BACKWARDS, FORWARDS, check_hash_seeds, check_stability, find_stability, node_hashes
 from fxpect.specs import T
 
 
@@ -92,6 +92,28 @@ class StabilityTests(unittest.TestCase):
 
         found = list(find_stability(shuffle, run_pass(shuffle, example())))
         self.assertEqual([(one.cause, one.severity) for one in found], [("stability:order", NOTE)])
+
+    def test_order_of_a_set(self):
+        """A pass that rewrites the first of a set of nodes is reported wherever the nodes lie, not by luck."""
+
+        def one_of_a_set(graph):
+            unary = {node for node in graph.nodes if node.target in (torch.relu, torch.tanh)}
+            next(iter(unary)).target = torch.neg
+
+        for _ in range(20):
+            self.fails("two-results", "expected the same text from the same graph; got", one_of_a_set)
+
+    def test_hashes_of_nodes(self):
+        """Within, a small set of new nodes iterates in the order of making or backwards; old nodes are still found."""
+        old = torch.fx.Graph().placeholder("x")
+        before = {old}
+        for number, order in ((FORWARDS, "abcd"), (BACKWARDS, "dcba")):
+            with self.subTest(order=order), node_hashes(number):
+                graph = torch.fx.Graph()
+                nodes = [graph.placeholder(name) for name in "abcd"]
+                self.assertEqual("".join(node.name for node in set(nodes)), order)
+                self.assertIn(old, before)
+        self.assertEqual(hash(old), object.__hash__(old))
 
     def test_hash_seeds(self):
         """A pass that torch ships gives one text under two hash seeds; a path without a name is misuse."""
