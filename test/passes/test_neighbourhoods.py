@@ -46,8 +46,8 @@ def _report(finding: Finding, number: int) -> str:
     others = f" ({number - 1} more)" if number > 1 else ""
     return (f"expected nothing but known bugs; got news{others}: {finding.cause}\n{finding}\n"
             f"  pin: {finding.pin()}\n"
-            f"  a bug of torch belongs into fixtures/known_torch_bugs.toml; see\n"
-            f"  fxpect check {finding.pass_name}\n\nThe script:\n\n{finding.script}")
+            f"  a bug of torch belongs into fixtures/known_torch_bugs.toml; all of them, each with a script:\n"
+            f"    fxpect check {finding.pass_name} --examples {EXAMPLES} --out .fxpect/findings")
 
 
 def _add_tests() -> None:

@@ -83,7 +83,9 @@ class Exploration:
             head = (
                 f"{len(parts)} of {len(cases)} stored cases of {self.name} do not hold; fresh examples were not tried"
             )
-            raise together("pinned", head, parts) from parts[0].failure
+            # The parts tell what failed; of the first failure only the frames are still of use.
+            frames = of_the_test(parts[0].failure.__traceback__)
+            raise together("pinned", head, parts).with_traceback(frames) from None
         return len(cases)
 
     def _replay(self, given: str, group: list[Case]) -> Iterator[tuple[str, BaseException]]:
