@@ -184,9 +184,9 @@ class CorruptTests(VerifyCase):
         head, old, new = text.partition(b"after torch<2.14:")[0], b"after torch<2.14:\n    b\n", \
             b"after torch>=2.14:\n    c\n"
         self.assertEqual(text, head + old + new)
-        for data, said in ((text.replace(b"\n", b"\r\n"), "got CRLF: git config core.autocrlf input"),
+        for data, said in ((text.replace(b"\n", b"\r\n"), "got CRLF: fxpect migrate writes LF"),
                            (text.replace(b"works\n", b"works  \n"), "line 3: expected the canonical text, "
-                            "'why: works'; got 'why: works  ': write it so"),
+                            "'why: works'; got 'why: works  ': fxpect migrate writes it so"),
                            (text + b"\n", "got ''"), (text[:-1], "no more lines"),
                            (head + new + old, "'after torch<2.14:'; got 'after torch>=2.14:'")):
             with self.subTest(said):

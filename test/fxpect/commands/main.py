@@ -28,6 +28,7 @@ COMMANDS = {
     "accept": "write proposals into fixtures/",
     "reject": "throw proposals away",
     "verify": "check that every stored file can be trusted and has a test, and that nothing is pending",
+    "migrate": "write stored files in the newest format, where nothing but their spelling changes",
     "prune": "list the stored files whose test is gone, and move or delete them",
     "catalogue": "write pages that show each test, its claim, its stored graphs and what is related",
 }

@@ -94,11 +94,12 @@ def _stored(root: Path, path: str, document: Document) -> Iterator[str]:
 def _difference(text: str, expected: str) -> str:
     """Return how a text differs from the one that is printed for what it means."""
     if "\r" in text and text.replace("\r\n", "\n") == expected:
-        return "expected lines that end in LF; got CRLF: git config core.autocrlf input, and check it out again"
+        return ("expected lines that end in LF; got CRLF: fxpect migrate writes LF, and git config core.autocrlf input "
+                "keeps it")
     got, wanted = text.split("\n"), expected.split("\n")
     pairs = zip([*got, None], [*wanted, None], strict=False)
     number, (one, other) = next((number, pair) for number, pair in enumerate(pairs, 1) if pair[0] != pair[1])
-    return f"line {number}: expected the canonical text, {_line(other)}; got {_line(one)}: write it so"
+    return f"line {number}: expected the canonical text, {_line(other)}; got {_line(one)}: fxpect migrate writes it so"
 
 
 def _line(text: str | None) -> str:
