@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,3 +34,45 @@ class PassRun:
     def from_json(cls, text: str) -> PassRun:
         """Read a record back; raises ``TypeError`` for a field that is not one."""
         return cls(**json.loads(text))
+
+
+@dataclasses.dataclass(frozen=True)
+class Values:
+    """One tensor in few numbers, by which two runs are compared where they hold no tensors.
+
+    ``name`` says which ("output 0"), ``form`` is its dtype and shape; ``nans`` and ``infinite`` count elements;
+    ``total`` is the sum of the others by weights that go with their places, ``scale`` that of their magnitudes.
+    """
+
+    name: str
+    form: str
+    nans: int = 0
+    infinite: int = 0
+    total: float = 0.0
+    scale: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class CaseRun:
+    """One case of a test as one run saw it: what a pass was given, what it made of it, and what did not hold.
+
+    ``pass_name`` is "" where no pass ran; then ``before`` is the graph or text that the test compares and ``after``
+    is None, as it is for a pass that crashed. ``options`` (a line of ``name=value``) and ``inputs`` (a line of specs)
+    tell the cases of a test apart. ``failures`` holds (oracle, cause, first line of the message), ``known`` the ids
+    of the known bugs of torch that showed, ``values`` what the graph after computes, where the pass changed it.
+    """
+
+    pass_name: str
+    options: str
+    inputs: str
+    before: str
+    after: str | None = None
+    failures: tuple[tuple[str, str, str], ...] = ()
+    known: tuple[str, ...] = ()
+    values: tuple[Values, ...] = ()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> CaseRun:
+        """Read back what ``dataclasses.asdict`` and JSON made of a record; raises ``TypeError`` for another."""
+        return cls(**{**data, "failures": tuple((oracle, cause, line) for oracle, cause, line in data["failures"]),
+                      "known": tuple(data["known"]), "values": tuple(Values(**one) for one in data["values"])})

@@ -13,6 +13,7 @@ from fxpect.cases.counting import check_before, check_ops, find_after, parse_ops
 from fxpect.cases.functions import hold
 from fxpect.cases.goldens import Goldens
 from fxpect.cases.phases import current
+from fxpect.cases.recording import keep_text
 from fxpect.cases.switches import accepting
 from fxpect.errors import CheckFailure, FxpectError, PassDrift
 from fxpect.examples import Example, copy_graph_module
@@ -145,7 +146,7 @@ class Checks:
         results: dict[str, Result] = {}
         for i, claim in enumerate(claims):
             name = claim.pass_.name
-            trial = hold(claim, example, f"{self._id()} stage {i + 1}/{len(claims)} {name}")
+            trial = hold(claim, example, f"{self._id()} stage {i + 1}/{len(claims)} {name}", name)
             self._settle(trial, name, golden)
             results[name] = trial.result
             execution = trial.result.execution
@@ -164,7 +165,9 @@ class Checks:
         graph after). ``label`` tells several graphs of one test apart. Raises ``GoldenMissing`` where none
         is stored.
         """
-        Goldens.of(self).settle_text(_text_of(graph, order), label)  # type: ignore[arg-type]
+        text = _text_of(graph, order)
+        keep_text(text, label, graph)
+        Goldens.of(self).settle_text(text, label)  # type: ignore[arg-type]
 
     def assertText(self, text: str, label: str = "") -> None:
         """Fail unless a text that is no graph (a message, a log of events) is the stored one of this test.
@@ -174,6 +177,7 @@ class Checks:
         """
         if not isinstance(text, str) or not text.strip():
             raise FxpectError(f"expected a text to compare; got {text!r}")
+        keep_text(text, label)
         Goldens.of(self).settle_text(text, label)  # type: ignore[arg-type]
 
     def assertExpectedGraphInline(self, graph: Any, expected: str, skip: int = 0, *, order: str = "canonical") -> None:
@@ -183,6 +187,7 @@ class Checks:
         indented like the lines around it.
         """
         text = _text_of(graph, order)
+        keep_text(text, "", graph)
         wanted = _unindented(expected)
         if wanted == text.strip("\n"):
             return
@@ -210,7 +215,7 @@ class Checks:
     ) -> Result:
         options["capture"] = options["capture"] or self.capture
         claim = Claim.make(verb, pass_, ops, options)
-        trial = hold(claim, claim.example(model, inputs), f"{self._id()} {label}".rstrip())
+        trial = hold(claim, claim.example(model, inputs), f"{self._id()} {label}".rstrip(), label)
         self._settle(trial, label, golden)
         return trial.result
 

@@ -11,6 +11,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from fxpect.cases.passes import PreGradPassTestCase
+from fxpect.cases.recording import keep_sequence
 from fxpect.compiling import GraphSequence, RecordingBackend, graphs_of
 from fxpect.compiling.sequences import real_inputs
 from fxpect.errors import CheckFailure, FxpectError
@@ -65,6 +66,7 @@ class CompileTestCase(PreGradPassTestCase):
 
         got = _observed(_own(function), args, keywords, backward, compiled)
         (sequence,) = sequences
+        keep_sequence(sequence)
         words = _difference(expected, got)
         if words is None and graphs is not None and len(sequence.graphs) != graphs:
             words = f"expected {graphs} graphs; got {len(sequence.graphs)}: {sequence.outline}"

@@ -12,6 +12,7 @@ from fxpect.capture.calls import bind
 from fxpect.cases.base import TestCase
 from fxpect.cases.eager import compare_runs, run_call
 from fxpect.cases.goldens import Goldens
+from fxpect.cases.recording import keep_text
 from fxpect.errors import CheckFailure, FxpectError
 from fxpect.examples import Example
 from fxpect.oracles.generality import other_sizes
@@ -46,6 +47,7 @@ class ExportTestCase(TestCase):
         example = capture_model(model, inputs, dict(kwargs or {}), capture=capture, dynamic=dynamic)
         if example.exported is None:
             raise FxpectError(f"expected a model to export; got {type(model).__name__}, which is a graph already")
+        keep_text(example.text, label)
         call = bind(model, inputs, kwargs, dynamic)
         exported = example.exported.module()
         for sizes in sizes_to_try(example):

@@ -8,6 +8,7 @@ from typing import Any
 from fxpect.cases.claims import PRESERVES, REWRITES, UNCHANGED, Claim, Trial, attach, settle_discard
 from fxpect.cases.messages import explain
 from fxpect.cases.phases import current
+from fxpect.cases.recording import keep_trial
 from fxpect.oracles.judge import Result
 
 
@@ -83,11 +84,15 @@ def _try(
     return hold(claim, claim.example(model, inputs))
 
 
-def hold(claim: Claim, example: Any, where: str = "") -> Trial:
-    """Try a claim on an example; raises the failure, told in full unless the example is a fresh one."""
+def hold(claim: Claim, example: Any, where: str = "", label: str = "") -> Trial:
+    """Try a claim on an example; raises the failure, told in full unless the example is a fresh one.
+
+    ``where`` names the test and the call in it, ``label`` the case.
+    """
     phase = current()
     trial = claim.try_on(example)
     settle_discard(trial, phase)
+    keep_trial(trial, label)
     phase.judged += 1
     phase.fired += trial.result.changed
     phase.open += claim.verb == PRESERVES

@@ -177,8 +177,19 @@ def make_case(trial: Trial, label: str, phase: Phase) -> Case:
             f"expected a graph after {trial.claim.pass_.name} that has a canonical text; got "
             f"{after.splitlines()[0][2:]}\n  fxpect.register_target(function) allows a function of yours"
         )
-    order = trial.claim.options.order
-    options = _options(
+    return Case.make(
+        before,
+        inputs=inputs_field(before, example),
+        options=options_of(trial, label, phase),
+        title=label or phase.given.strip("()"),
+        after=after,
+    )
+
+
+def options_of(trial: Trial, label: str, phase: Phase) -> str:
+    """Return what tells the cases of a test apart beside graph and inputs, as the file has it."""
+    example, order = trial.example.portable(), trial.claim.options.order
+    return _options(
         {
             "capture": example.capture,
             "label": label,
@@ -186,13 +197,6 @@ def make_case(trial: Trial, label: str, phase: Phase) -> Case:
             "order": order if order != "canonical" else "",
             "sizes": _sizes_text(example),
         }
-    )
-    return Case.make(
-        before,
-        inputs=inputs_field(before, example),
-        options=options,
-        title=label or phase.given.strip("()"),
-        after=after,
     )
 
 

@@ -19,6 +19,7 @@ from fxpect.commands.workers import Pool, run_here
 from fxpect.errors import FxpectError
 from fxpect.loading import SuiteFile, find
 from fxpect.report.junit import junit_xml
+from fxpect.report.kept import kept
 from fxpect.report.progress import Progress, painter, progress_for, wants_color
 from fxpect.report.screen import failures, screen
 from fxpect.report.verdicts import RunReport, Verdict
@@ -39,6 +40,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="kill a test that takes longer (runs in a process of its own)")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every verdict and count as JSON")
+    parser.add_argument("--graphs", action="store_true",
+                        help="with --json: keep the graphs before and after each pass too, for fxpect compare")
     parser.add_argument("-s", "--show-output", action="store_true",
                         help="let tests print, instead of keeping it for the ones that fail (with -j 1)")
     parser.add_argument("--color", choices=("auto", "always", "never"), default="auto",
@@ -47,6 +50,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the tests and print one screen; returns the exit code."""
+    if arguments.graphs and not arguments.json:
+        raise FxpectError("expected --json FILE with --graphs, to keep them in; got none")
     # Tiny tensors gain nothing from threads, and one thread gives the same sums whatever -j is.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     files = find(arguments.targets or [_default_suite()])
@@ -70,17 +75,18 @@ def run(files: list[SuiteFile], arguments: argparse.Namespace, progress: Progres
     interrupted = False
     try:
         if arguments.jobs == 1 and not arguments.timeout:
-            run_here(files, arguments.patterns, progress, verdicts.append,
-                     capture_output=not arguments.show_output)
+            with kept.wanting(arguments.graphs):
+                run_here(files, arguments.patterns, progress, verdicts.append,
+                         capture_output=not arguments.show_output)
         else:
             Pool(arguments.jobs, arguments.patterns, progress, verdicts.append,
-                 timeout=arguments.timeout).run(files)
+                 timeout=arguments.timeout, graphs=arguments.graphs).run(files)
     except KeyboardInterrupt:
         interrupted = True
     finally:
         progress.close()
     return RunReport.of(verdicts, versions=versions(), seconds=time.monotonic() - began,
-                        interrupted=interrupted)
+                        interrupted=interrupted, graphs=arguments.graphs)
 
 
 def exit_code(report: RunReport) -> int:

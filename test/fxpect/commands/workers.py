@@ -24,6 +24,7 @@ from typing import Any, TextIO
 
 from fxpect.loading import SuiteFile, load
 from fxpect.report.counts import tally
+from fxpect.report.kept import kept
 from fxpect.report.progress import Progress
 from fxpect.report.recorder import Recorder, problem_of, shown_path
 from fxpect.report.verdicts import ERROR, SKIPPED, Problem, Verdict
@@ -57,6 +58,7 @@ class Loaded:
         if not isinstance(self.units(file), dict):
             raise RuntimeError(f"{file.path} loaded in one process and not in another")
         tally.take()
+        kept.take()
         unittest.TestSuite(test for test in self.files[file][unit] if test.id() not in gone).run(recorder)
 
 
@@ -101,12 +103,14 @@ def _keep(verdict: Verdict, progress: Progress, keep: Callable[[Verdict], None])
 class Pool:
     """``jobs`` worker processes that take units from one queue; use it as ``Pool(...).run(files)``.
 
-    ``timeout`` is the seconds that one test may take before its process is killed (None: no limit).
+    ``timeout`` is the seconds that one test may take before its process is killed (None: no limit); ``graphs``
+    keeps the cases of the tests.
     """
 
     def __init__(self, jobs: int, patterns: Sequence[str], progress: Progress,
-                 keep: Callable[[Verdict], None], *, timeout: float | None = None):
+                 keep: Callable[[Verdict], None], *, timeout: float | None = None, graphs: bool = False):
         self.jobs, self.patterns, self.progress, self.timeout = jobs, patterns, progress, timeout
+        self.graphs = graphs
         self.keep = keep
         self.tasks: queue.Queue[tuple[SuiteFile, str] | None] = queue.Queue()
         self.lock = threading.Lock()
@@ -133,7 +137,7 @@ class Pool:
             raise self.broken
 
     def _serve(self) -> None:
-        worker = Worker(self.patterns, self.timeout)
+        worker = Worker(self.patterns, self.timeout, self.graphs)
         self.workers.add(worker)
         while (task := self.tasks.get()) is not None:
             try:
@@ -171,8 +175,8 @@ class Pool:
 class Worker:
     """One worker process, started when it is first needed and again after it died."""
 
-    def __init__(self, patterns: Sequence[str], timeout: float | None):
-        self.patterns, self.timeout = list(patterns), timeout
+    def __init__(self, patterns: Sequence[str], timeout: float | None, graphs: bool):
+        self.patterns, self.timeout, self.graphs = list(patterns), timeout, graphs
         self.process: subprocess.Popen[str] | None = None
         self.log: Any = None
         self.timed_out = self.busy = False
@@ -226,7 +230,7 @@ class Worker:
         self.timed_out = False
         self.log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         process = subprocess.Popen(
-            [sys.executable, "-m", "fxpect.commands.workers", json.dumps(self.patterns)],
+            [sys.executable, "-m", "fxpect.commands.workers", json.dumps([self.patterns, self.graphs])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, encoding="utf-8",
             start_new_session=True)  # a Ctrl-C is for the parent, which ends what it no longer needs
         self.process = process
@@ -310,7 +314,9 @@ def main() -> None:
     os.dup2(nothing, 0)
     os.dup2(2, 1)
     faulthandler.enable()
-    answer_requests(requests, answers, json.loads(sys.argv[1]))
+    patterns, graphs = json.loads(sys.argv[1])
+    with kept.wanting(graphs):
+        answer_requests(requests, answers, patterns)
 
 
 if __name__ == "__main__":

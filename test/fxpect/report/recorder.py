@@ -16,6 +16,7 @@ from typing import Any
 
 from fxpect.errors import CheckFailure
 from fxpect.report.counts import Tally, tally
+from fxpect.report.kept import kept
 from fxpect.report.verdicts import ERROR, FAILED, FIXED, KNOWN, PASSED, SKIPPED, Problem, Verdict
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
@@ -136,7 +137,8 @@ class Recorder(unittest.TestResult):
         _count_failures(counted, self.problems)
         self.on_verdict(Verdict(name=_name(test), status=self.status, seconds=round(seconds, 4),
                                 file=self._file(test), reason=self.reason, problems=tuple(self.problems),
-                                output=self.output.getvalue() if bad else "", tally=counted))
+                                output=self.output.getvalue() if bad else "", tally=counted,
+                                cases=kept.take()))
 
 
 def _name(test: unittest.TestCase) -> str:
