@@ -81,7 +81,7 @@ def values_of(seen: Observation | None) -> Iterator[Values]:
 
 
 def _values(name: str, value: torch.Tensor, dense: torch.Tensor) -> Values:
-    form = short(value.detach())
+    form = f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
     if value.is_quantized or value.device.type == "meta":
         return Values(name, form)
     flat = torch.view_as_real(dense.resolve_conj()) if dense.is_complex() else dense
@@ -90,9 +90,9 @@ def _values(name: str, value: torch.Tensor, dense: torch.Tensor) -> Values:
     # The weights are no sequence that a permutation of the elements is likely to leave alone.
     weights = 1 + (torch.arange(flat.numel(), dtype=torch.float64) * 0.6180339887498949) % 1
     total, scale = (float((finite * weights).sum()), float((finite.abs() * weights).sum()))
-    kept_total = total if math.isfinite(total) else 0.0
-    return Values(name, form, int(flat.isnan().sum()), int(flat.isinf().sum()), kept_total,
-                  scale if math.isfinite(scale) else 0.0)  # fmt: skip
+    if not (math.isfinite(total) and math.isfinite(scale)):
+        total = scale = 0.0
+    return Values(name, form, int(flat.isnan().sum()), int(flat.isinf().sum()), total, scale)
 
 
 def _known(trial: Trial) -> tuple[str, ...]:
