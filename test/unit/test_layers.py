@@ -17,7 +17,7 @@ LAYERS = (
     {"records", "loading"},
     {"specs", "fixtures", "report"},
     {"text", "pages"},
-    {"contracts"},
+    {"contracts", "drift"},
     {"examples"},
     {"capture"},
     {"execution"},
@@ -30,7 +30,7 @@ LAYERS = (
     {"__main__"},
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
-WITHOUT_TORCH = ("errors", "records", "loading", "fixtures", "report", "pages", "commands")
+WITHOUT_TORCH = ("errors", "records", "loading", "fixtures", "report", "pages", "drift", "commands")
 MAX_LINES = 600
 MAX_FUNCTION_LINES = 80
 

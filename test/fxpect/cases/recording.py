@@ -5,6 +5,7 @@ Nothing here raises: a graph that has no text is kept as the line that says so.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -61,9 +62,9 @@ def keep_sequence(sequence: GraphSequence) -> None:
         return
     for number, graph in enumerate(sequence.graphs):
         execution = graph.execution
-        after = None if execution is None else _text(lambda execution=execution: execution.after_text)
-        kept.add(CaseRun(execution.pass_name if execution else "", f"graph={number}", "",
-                         _text(lambda graph=graph: graph.text), after))  # fmt: skip
+        after = None if execution is None else _text(functools.partial(getattr, execution, "after_text"))
+        before = _text(functools.partial(getattr, graph, "text"))
+        kept.add(CaseRun(execution.pass_name if execution else "", f"graph={number}", "", before, after))
     breaks = "\n".join(map(str, sequence.breaks))
     if breaks:
         kept.add(CaseRun("", "breaks", "", breaks))
@@ -75,7 +76,7 @@ def values_of(seen: Observation | None) -> Iterator[Values]:
         return
     for (kind, place), value in seen.values().items():
         if kind in _COUNTED and isinstance(value, torch.Tensor):
-            found = _text(lambda value=value: value.detach().to_dense())
+            found = _text(functools.partial(torch.Tensor.to_dense, value.detach()))
             if isinstance(found, torch.Tensor):
                 yield _values(f"{kind} {place}", value, found)
 

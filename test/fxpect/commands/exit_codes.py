@@ -14,7 +14,7 @@ INTERRUPTED = 130
 
 TABLE: tuple[tuple[int, str], ...] = (
     (OK, "all is well"),
-    (FAILURES, "a check does not hold, or a proposal was refused by one"),
+    (FAILURES, "a check does not hold, a proposal was refused by one, or two runs differ (compare)"),
     (USAGE, "misuse, or nothing matched what was asked for"),
     (REFUSED, "refused in CI, where nobody reviews"),
     (PENDING, "proposals or stale files are left (verify)"),

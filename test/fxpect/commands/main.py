@@ -22,6 +22,7 @@ COMMANDS = {
     "check": "explore the neighbourhood of a model and print what a pass breaks",
     "passes": "list the passes of the catalogue, and one of them in full",
     "bugs": "list the known bugs of the passes of torch, and see whether each is still there",
+    "compare": "tell what differs between two saved runs, such as those of two versions of torch",
     "status": "list what the last runs propose, and what is corrupt",
     "diff": "show what a proposal changes, in words and then in lines",
     "review": "answer what is pending with single keys, one question for all cases with the same edit",

@@ -1,6 +1,7 @@
 """``fxpect run``: run the regression suite, or yours, against the torch that is installed.
 
-Exit codes: 0 all passed, 1 something failed, 2 misuse, 5 nothing ran, 130 interrupted.
+With ``--json FILE --graphs`` the run can be compared with another one by ``fxpect compare``. Exit codes: 0 all passed,
+1 something failed, 2 misuse, 5 nothing ran, 130 interrupted.
 """
 
 from __future__ import annotations

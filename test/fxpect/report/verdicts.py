@@ -155,4 +155,4 @@ class RunReport:
             return cls(versions=data["versions"], seconds=data["seconds"], interrupted=data["interrupted"],
                        graphs=data["graphs"], verdicts=tuple(Verdict.from_dict(one) for one in data["verdicts"]))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise FxpectError(f"expected a whole run; got one that is damaged: {type(error).__name__}: {error}") from None
+            raise FxpectError(f"expected a whole run; got a damaged one: {type(error).__name__}: {error}") from None
