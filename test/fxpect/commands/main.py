@@ -29,6 +29,7 @@ COMMANDS = {
     "accept": "write proposals into fixtures/",
     "reject": "throw proposals away",
     "verify": "check that every stored file can be trusted and has a test, and that nothing is pending",
+    "merge": "make one file of a stored file with conflict markers: the union of its cases",
     "migrate": "write stored files in the newest format, where nothing but their spelling changes",
     "prune": "list the stored files whose test is gone, and move or delete them",
     "catalogue": "write pages that show each test, its claim, its stored graphs and what is related",

@@ -57,6 +57,8 @@ def main(arguments: argparse.Namespace) -> int:
         if isinstance(document, Document):
             cases += len(document.cases)
             wrong += [Fault(CORRUPT, path, message) for message in _stored(store.root, path, document)]
+            wrong += [Fault(PENDING, path, f"{case.key}: no result is stored: run its test, then fxpect accept")
+                      for case in document.cases if case.result == (None, (), None)]
         else:
             wrong.append(Fault(CORRUPT, path, f"{document}: mend it, or take it from git"))
     wrong.sort(key=lambda fault: (fault.path, fault.kind))
