@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import fxpect
 from fxpect import T
 from fxpect.campaign.finding import Parcel
 from fxpect.campaign.search import Tally
+from fxpect.capture import capture
+from fxpect.contracts import Contract
 from fxpect.errors import CaptureError
 
 aten = torch.ops.aten
@@ -230,8 +233,17 @@ class IsolationTests(unittest.TestCase):
         self.assertIn("exit code 3", hard[0].message)
         self.assertIn("SystemExit", soft[0].message)
 
+    def test_dies_on_the_innocent(self):
+        """A pass that ends the process on the model itself is one finding, also while a capture is chosen."""
+        found = fxpect.check(lambda gm: os._exit(7), model, T(2, 8), T(2, 2), examples=12)
+
+        self.assertEqual([f.cause for f in found], ["crash:process:the process ended with exit code 7"])
+        self.assertEqual(found[0].steps, ())
+        self.assertGreater(found[0].seen, 1)
+        self.assertIn("aten.cat.default", found[0].before)
+
     def test_five_deaths_end_the_search(self):
-        """Every example that ended a child is told, also the last of the five that a check takes."""
+        """Every example that ended a child is told or counted, also the last of the five that a check takes."""
         def dies(gm):
             if len(gm.graph.output_node().all_input_nodes) > 1:
                 ctypes.string_at(0)
@@ -240,8 +252,10 @@ class IsolationTests(unittest.TestCase):
         found = fxpect.check(dies, model, T(2, 8), T(2, 2), capture="dynamo", examples=40, dynamic=False,
                              directions=("extra_users", "outputs"))
 
-        self.assertEqual([f.cause for f in found], ["crash:process:the process died of SIGSEGV"] * 5)
-        self.assertEqual(len({f.before for f in found}), 5)
+        self.assertEqual({f.cause for f in found}, {"crash:process:the process died of SIGSEGV"})
+        self.assertEqual(sum(f.seen for f in found), 5)
+        self.assertEqual(len({f.before for f in found}), len(found))
+        self.assertGreater(len(found), 2)
 
     def test_examples_that_hold_are_not_put_into_words(self):
         """No canonical text is made for an example before it ends a child."""
@@ -252,6 +266,17 @@ class IsolationTests(unittest.TestCase):
                                  tally=tally)
 
         self.assertEqual((causes(found), tally.judged), ([], 12))
+
+    def test_what_a_stage_promises_crosses(self):
+        """An example that was told across a process keeps its contract, its steps, and whether they left it."""
+        example = capture(model, (T(2, 8), T(2, 2)), capture="dynamo")
+        sent = example.replace(contract=Contract(writes="never", inference=True), edits=("a step",),
+                               triggers=("a kind",), outside=True)
+
+        told = pickle.loads(pickle.dumps(Parcel.of(sent))).example()
+
+        for name in ("text", "capture", "sizes", "contract", "edits", "triggers", "outside"):
+            self.assertEqual(getattr(told, name), getattr(sent, name), name)
 
     def test_memory(self):
         """A pass that takes all memory is stopped at the limit."""

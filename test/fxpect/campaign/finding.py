@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from fxpect.contracts import Contract
 from fxpect.errors import CheckFailure
 from fxpect.examples import Example
 from fxpect.specs.writing import spec_call
@@ -19,16 +20,21 @@ class Parcel:
     capture: str
     sizes: dict[str, int]
     edits: tuple[str, ...]
+    triggers: tuple[str, ...]
+    outside: bool
+    contract: Contract | None
 
     @classmethod
     def of(cls, example: Example) -> Parcel:
         """Return the parcel of an example, its real tensors described by specs."""
         plain = example.portable()
-        return cls(plain.text, plain.inputs, plain.capture, dict(plain.sizes), plain.edits)
+        return cls(plain.text, plain.inputs, plain.capture, dict(plain.sizes), plain.edits, plain.triggers,
+                   plain.outside, plain.contract)
 
     def example(self) -> Example:
         """Return the example that the text describes."""
-        return Example.from_text(self.text, *self.inputs, capture=self.capture, sizes=self.sizes, edits=self.edits)
+        return Example.from_text(self.text, *self.inputs, capture=self.capture, sizes=self.sizes, edits=self.edits,
+                                 triggers=self.triggers, outside=self.outside, contract=self.contract)
 
     def realize(self, **options: Any) -> list[Any]:
         """Return fresh arguments, as ``Example.realize`` does."""

@@ -49,7 +49,7 @@ def isolated_search(pass_: Any, starts: Sequence[Start], *, timeout: float = 20.
     tally = Tally() if tally is None else tally
     told = Tally()
     while True:
-        known.last = len(deaths) + len(known.untold) >= MAX_DEATHS or \
+        known.last = sum(death.seen for death in deaths) + len(known.untold) >= MAX_DEATHS or \
             len(known.lost) + len(known.refused) >= MAX_LOST_STEPS
         if known.last and not known.untold or len(known.refused) > MAX_DEATHS + MAX_LOST_STEPS:
             tally.add(told)
@@ -59,7 +59,7 @@ def isolated_search(pass_: Any, starts: Sequence[Start], *, timeout: float = 20.
         for grave in outcome.graves:
             why = known.untold.pop(grave.print_, "")
             if why and _runs(grave, timeout):
-                deaths.append(_death(as_pass(pass_), grave, why))
+                _bury(deaths, _death(as_pass(pass_), grave, why))
         if outcome.error is not None:
             raise outcome.error
         if outcome.done is not None:
@@ -133,7 +133,6 @@ class _Grave:
 
     print_: bytes
     parcel: Parcel
-    triggers: tuple[str, ...]
 
 
 @dataclasses.dataclass
@@ -200,7 +199,7 @@ class _Teller(Watcher):
         digest = _digest(print_)
         if digest in self.memory.refused:
             if self.memory.untold.pop(digest, None) is not None:
-                self.pipe.send(("grave", _Grave(digest, Parcel.of(example), example.triggers)))
+                self.pipe.send(("grave", _Grave(digest, Parcel.of(example))))
                 if self.memory.last and not self.memory.untold:
                     raise _AllTold
             return False
@@ -311,11 +310,20 @@ def _runs(grave: _Grave, timeout: float) -> bool:
 
 
 def _death(pass_: Any, grave: _Grave, why: str) -> Finding:
-    example = grave.parcel.example().replace(triggers=grave.triggers)
+    example = grave.parcel.example()
     failure = PassCrash("crash", why, pass_name=pass_.name, before=example.text, cause=f"crash:process:{why}")
     return Finding(oracle="crash", pass_name=pass_.name, before=example.text, after="", inputs=inputs_text(example),
                    message=why, cause=str(failure.cause), script=standalone_script(pass_, example, failure),
                    edits=len(example.edits), steps=example.edits, example=example, failure=failure)
+
+
+def _bury(deaths: list[Finding], death: Finding) -> None:
+    """Add a finding, or count it where an earlier one died alike after some of its steps."""
+    for i, earlier in enumerate(deaths):
+        if earlier.cause == death.cause and set(earlier.steps) <= set(death.steps):
+            deaths[i] = dataclasses.replace(earlier, seen=earlier.seen + 1)
+            return
+    deaths.append(death)
 
 
 def _obituary(code: int | None) -> str:

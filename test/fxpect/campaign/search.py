@@ -182,6 +182,8 @@ class _Search:
     # ------------------------------------------------------------------ exploring
 
     def _fires(self, example: Example) -> bool:
+        if not self.watcher.may_judge(fingerprint(example), example):
+            return True  # the pass ended the process on it
         result = judge(self.pass_, example, first=True)
         return bool(result.failures) or result.changed
 

@@ -52,16 +52,18 @@ class Start:
         if self.capture:
             return self._capture(self.capture)
         found: Example | None = None
+        refusals = []
         for name in CAPTURE_ORDER:
             try:
                 example = self._capture(name)
-            except CaptureError:
+            except CaptureError as error:
+                refusals.append(str(error).partition("\n")[0])
                 continue
             if fires(example):
                 return example
             found = found or example  # where the pass rewrites none of them, the first will do
         if found is None:
-            raise CaptureError(f"no capture of {', '.join(CAPTURE_ORDER)} takes this model")
+            raise CaptureError("\n  ".join(["no capture takes this model:", *refusals]))
         return found
 
     def _capture(self, name: str, **options: Any) -> Example:
