@@ -1,9 +1,11 @@
 """The commands status, diff, accept and reject: what they print, store and return."""
 
 import contextlib
+import importlib.metadata
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -258,6 +260,113 @@ class AcceptTests(CommandsCase):
         with contextlib.redirect_stderr(io.StringIO()), self.assertRaises(SystemExit) as caught:
             main(["accept", "--alll"])
         self.assertEqual(caught.exception.code, exit_codes.USAGE)
+
+
+class FromTests(CommandsCase):
+    """Proposals that were made on another machine, where torch 2.13 is installed here."""
+
+    def setUp(self):
+        super().setUp()
+        self.enterContext(mock.patch("importlib.metadata.version", return_value="2.13.0+cpu"))
+
+    def elsewhere(self, *cases, torch="2.15.0", name="other.json"):
+        """Run the test on another machine with the same stored file; return what its status says."""
+        with tempfile.TemporaryDirectory() as folder:
+            here, self.here = self.here, Path(folder).resolve()
+            try:
+                shutil.copytree(here, self.here, dirs_exist_ok=True)
+                self.propose(*cases, torch=torch)
+                (here / name).write_text(self.fxpect("status", "--json")[1])
+                shutil.copytree(self.here / ".fxpect/pending", here / f"{name}.pending")
+            finally:
+                self.here = here
+        return str(here / name)
+
+    def test_what_status_says_and_what_the_folder_holds(self):
+        """Either is accepted as a section of the other torch; what is pending here is neither stored nor forgotten."""
+        self.store(OLD)
+        text = self.fx.read_text()
+        file = self.elsewhere(Case.make(BEFORE, after=OTHER, title="old"))
+        self.propose(NEW)
+        for origin in (file, f"{file}.pending", str(next(Path(f"{file}.pending").glob("*/*.jsonl")))):
+            with self.subTest(origin):
+                self.fx.write_text(text)
+                code, out, errors = self.fxpect("accept", "--all", "--from", origin)
+                self.assertEqual((code, errors), (0, ""))
+                self.assertEqual(out, f"accepted: {OLD.key}  after changed  torch 2.15  old\n  test_x.py X.test_y\n")
+                case, = parse_bytes(self.fx.read_bytes()).cases
+                self.assertEqual((case.after, case.afters), (AFTER, (("torch>=2.15", OTHER),)))
+        self.assertEqual([row["key"] for row in self.read("status")[1]["pending"]], [NEW.key])
+
+    def test_the_same_torch_is_plain(self):
+        """What another machine with this torch proposes takes the place of the stored text."""
+        self.store(OLD)
+        file = self.elsewhere(Case.make(BEFORE, after=OTHER, title="old"), torch="2.13.1")
+        self.assertEqual(self.fxpect("accept", OLD.key, "--from", file)[0], 0)
+        self.assertEqual(self.cases(), {OLD.key: OTHER})
+
+    def test_stored_text_that_differs_here_is_outdated(self):
+        """What the other machine compared with must be stored here: else 7, and nothing is written."""
+        self.store(OLD)
+        file = self.elsewhere(Case.make(BEFORE, after=OTHER, title="old"))
+        self.store(OLD.with_text("", "edited"))
+        text = self.fx.read_bytes()
+        code, out, _ = self.fxpect("accept", "--all", "--from", file)
+        self.assertEqual((code, self.fx.read_bytes()), (exit_codes.OUTDATED, text))
+        self.assertIn("run the tests again", out)
+
+    def test_machines_that_disagree(self):
+        """Two machines with one torch and two results are refused, and with two torches both are stored."""
+        self.store(OLD)
+        text = self.fx.read_text()
+        changed, other = (Case.make(BEFORE, after=after, title="old") for after in (OTHER, "a = torch.neg(x)"))
+        one, same, later = (self.elsewhere(case, torch=torch, name=torch) for case, torch in (
+            (changed, "2.14.0"), (other, "2.14.1"), (other, "2.15.0")))
+        code, out, _ = self.fxpect("accept", "--all", "--from", one, same)
+        self.assertEqual((code, self.fx.read_text()), (exit_codes.FAILURES, text))
+        self.assertIn("expected one text; got 2 under torch 2.14", out)
+        self.assertEqual(self.fxpect("accept", "--all", "--from", one, "--from", later)[0], 0)
+        case, = parse_bytes(self.fx.read_bytes()).cases
+        self.assertEqual(dict(case.afters), {"torch>=2.14": OTHER, "torch>=2.15": "a = torch.neg(x)"})
+
+    def test_what_is_no_proposal_is_refused(self):
+        """A file that is missing, no text, cut short, or holds something else is misuse, and nothing is stored."""
+        self.store(OLD)
+        file = Path(self.elsewhere(Case.make(BEFORE, after=OTHER, title="old")))
+        good, line = file.read_text(), next(Path(f"{file}.pending").glob("*/*.jsonl")).read_text()
+        for data in (b"\xff", b"", b"{}", b"[]", b'{"pending": 1}', good[:-20].encode(), line[:-20].encode(),
+                     b"[" * 100_000, good.replace('"digest"', '"digits"').encode(), None,
+                     good.replace(OLD.key, "0" * 10).encode(), b'{"pending": []}'):
+            with self.subTest(data and data[:40]):
+                file.unlink(missing_ok=True) if data is None else file.write_bytes(data)
+                code, out, errors = self.fxpect("accept", "--all", "--from", str(file))
+                self.assertEqual((code, out), (exit_codes.USAGE, ""))
+                self.assertIn("fxpect accept: expected ", errors)
+                self.assertEqual(self.cases(), {OLD.key: AFTER})
+        file.write_text(good.replace("test_x/X.test_y.fx", "../X.test_y.fx"))
+        self.assertEqual(self.fxpect("accept", "--all", "--from", str(file))[0], exit_codes.CORRUPT)
+        self.assertFalse((self.here / "X.test_y.fx").exists())
+
+    def test_selection_and_ci(self):
+        """A key or a torch that is not there is 2, CI is 3."""
+        file = self.elsewhere(NEW)
+        for words in (["--all", "--torch", "2.14"], ["0000000000"], []):
+            self.assertEqual(self.fxpect("accept", "--from", file, *words)[0], exit_codes.USAGE)
+        with mock.patch.dict(os.environ, {"CI": "true"}):
+            self.assertEqual(self.fxpect("accept", "--from", file, "--all")[0], exit_codes.REFUSED)
+        self.assertFalse(self.fx.exists())
+
+    def test_without_torch(self):
+        """Where no torch is installed one torch's proposals are plain, and two that differ need sections."""
+        changed, other = Case.make(BEFORE, after=OTHER, title="old"), Case.make(BEFORE, after="new", title="old")
+        self.store(OLD)
+        one, two = self.elsewhere(changed, name="1"), self.elsewhere(other, torch="2.16.0", name="2")
+        with mock.patch("importlib.metadata.version", side_effect=importlib.metadata.PackageNotFoundError):
+            code, out, _ = self.fxpect("accept", "--all", "--from", one, two)
+            self.assertEqual(code, exit_codes.FAILURES)
+            self.assertIn("accept them with --version-section", out)
+            self.assertEqual(self.fxpect("accept", "--all", "--from", one)[0], 0)
+        self.assertEqual(self.cases(), {OLD.key: OTHER})
 
 
 class RejectTests(CommandsCase):

@@ -1,5 +1,6 @@
 """Accepting proposals: compare and swap for each case, sections for versions, broken files left alone."""
 
+import itertools
 import os
 import tempfile
 import unittest
@@ -449,6 +450,102 @@ class VersionTests(AcceptCase):
 
         self.assertEqual([outcome.status for outcome in found], [ALREADY] * 2)
         self.assertEqual(self.fx.read_bytes(), old)
+
+
+class HereTests(AcceptCase):
+    """Proposals of other torches, accepted where torch 2.13 is installed, whose results stay as they are."""
+
+    def accept_here(self):
+        """Accept what is pending; return the statuses and the messages."""
+        outcomes = accept(self.root, self.live(), here="2.13")
+        return [outcome.status for outcome in outcomes], "\n".join(outcome.message for outcome in outcomes)
+
+    def test_newer_and_older_torch_get_sections(self):
+        """A newer torch gets a section from itself on, an older one a section that ends before the installed one."""
+        for torch, section in (("2.15.1", "torch>=2.15"), ("2.11.0", "torch>=2.11,<2.13")):
+            with self.subTest(torch):
+                self.store(Case.make(BEFORE, after=AFTER))
+                self.run_once(Case.make(BEFORE, after=OTHER), torch=torch)
+                self.assertEqual(self.accept_here()[0], [ACCEPTED])
+                self.assertEqual(self.cases(), (Case.make(BEFORE, after=AFTER, afters=[(section, OTHER)]),))
+
+    def test_a_section_that_is_not_used_here_is_changed_in_its_place(self):
+        """What a newer torch has of its own is replaced, and does not become another section."""
+        self.store(Case.make(BEFORE, after=AFTER, afters=[("torch>=2.14", OTHER)]))
+        self.run_once(Case.make(BEFORE, after="new"), torch="2.15.0")
+        self.assertEqual(self.accept_here()[0], [ACCEPTED])
+        self.assertEqual(self.cases()[0].afters, (("torch>=2.14", "new"),))
+
+    def test_new_case(self):
+        """A case that another torch alone makes is its own; one that the installed torch makes too is that of all."""
+        self.store(Case.make(BEFORE, after=AFTER))
+        mine, both = Case.make("m", options="o=1", after="c"), Case.make("n", options="o=2", after="d")
+        self.run_once(mine, both, torch="2.15.0")
+        self.run_once(mine, Case.make("n", options="o=2", after="e"), torch="2.11.0")
+        self.run_once(Case.make("n", options="o=2", after="e"), torch="2.13.0")
+        self.assertEqual(set(self.accept_here()[0]), {ACCEPTED, ALREADY})
+        self.assertEqual({case.before: (case.after, dict(case.afters)) for case in self.cases() if case.before in "mn"},
+                         {"m": (None, {"torch>=2.11,<2.13": "c", "torch>=2.15": "c"}),
+                          "n": ("e", {"torch>=2.15": "d"})})
+
+    def test_errors_have_no_sections(self):
+        """An error on one torch and a graph on another cannot be told apart, and are refused."""
+        graph, error = Case.make(BEFORE, after=AFTER), Case.make(BEFORE, raises="ValueError: no")
+        for stored, proposed in ((graph, error), (error, graph), (error, Case.make(BEFORE, raises="ValueError: yes"))):
+            with self.subTest(stored=stored):
+                self.store(stored)
+                self.run_once(proposed, torch="2.15.0")
+                statuses, said = self.accept_here()
+                self.assertEqual((statuses, self.cases()), ([REFUSED], (stored,)))
+                self.assertIn("torch 2.15", said)
+
+    def test_a_case_without_result_waits_for_the_installed_torch(self):
+        """After a merge the installed torch's result comes first; with it the others are sections."""
+        self.store(Case.make(BEFORE))
+        self.run_once(Case.make(BEFORE, after=OTHER), torch="2.15.0")
+        self.assertEqual(self.accept_here()[0], [REFUSED])
+        self.run_once(Case.make(BEFORE, after=AFTER), torch="2.13.0")
+        self.assertEqual(self.accept_here()[0], [ACCEPTED] * 2)
+        self.assertEqual(self.cases(), (Case.make(BEFORE, after=AFTER, afters=[("torch>=2.15", OTHER)]),))
+
+    def test_every_torch_finds_what_it_proposed(self):
+        """Whatever two other torches make of a stored case: each passes then, and so does the one that is installed."""
+        old = ("a = torch.relu(x)", "a")
+        answers = [old, (old[0], "b"), (old[0], "c"), ("b = torch.relu(x)", "a"), ("c = torch.relu(x)", "b")]
+        for older, newer in itertools.product(answers, repeat=2):
+            torches = {"2.11.0": older, "2.13.0": old, "2.15.0": newer}
+            with self.subTest(torches):
+                self.store(Case.make(old[0], after=old[1], title="t"))
+                for torch, (before, after) in torches.items():
+                    self.run_once(Case.make(before, after=after, title="t"), torch=torch)
+                self.assertEqual(set(self.accept_here()[0]) if self.live() else {ACCEPTED}, {ACCEPTED})
+                for torch, (before, after) in torches.items():
+                    stored = Store.for_test(self.here / "test/test_x.py", "X", "test_y")
+                    self.assertIsNone(stored.settle(Case.make(before, after=after, title="t"),
+                                                    torch_version=torch).failure, self.fx.read_text())
+                    self.assertEqual(stored.unclaimed(torch), (), self.fx.read_text())
+
+    def test_what_every_torch_proposes_is_plain(self):
+        """The same new result, or the same new graph before, on three torches is that of all."""
+        for new in (Case.make(BEFORE, after=OTHER), Case.make("b = x", after=OTHER)):
+            with self.subTest(new.before):
+                self.store(Case.make(BEFORE, after=AFTER))
+                for torch in ("2.15.0", "2.11.0", "2.13.0"):
+                    self.run_once(new, torch=torch)
+                self.assertEqual(sorted(self.accept_here()[0]), [ACCEPTED] + [ALREADY] * 2)
+                self.assertEqual(self.cases(), (new,))
+
+    def test_a_capture_that_changed_on_one_torch_does_not_take_the_other_ones_result(self):
+        """Plainly, a new graph before is refused where another torch has something new for the old one."""
+        for here in ("", "2.13"):
+            self.store(Case.make(BEFORE, after=AFTER))
+            self.run_once(Case.make(BEFORE, after="new"), torch="2.15.0")
+            self.run_once(Case.make("b = x", after=OTHER), torch="2.13.0")
+            found = {outcome.entry.torch: outcome for outcome in accept(self.root, self.live(), here=here)}
+            self.assertEqual([found[torch].status for torch in ("2.15.0", "2.13.0")], [ACCEPTED, REFUSED])
+            self.assertIn("got the stored one on torch 2.15: these torches differ", found["2.13.0"].message)
+            self.assertEqual(self.cases()[0].expected("2.15.0"), "new")
+            reject(self.root, self.live())
 
 
 if __name__ == "__main__":

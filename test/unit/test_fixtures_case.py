@@ -6,6 +6,7 @@ import unittest
 from fxpect.errors import FxpectError
 from fxpect.fixtures.case import Case, canonical_text, case_key
 from fxpect.fixtures.format import digest
+from fxpect.fixtures.versions import parse_condition, release
 
 BEFORE = 'def forward(self, x: "f32[2, 8]"):\n    relu: "f32[2, 8]" = torch.relu(x)\n    return (relu,)'
 AFTER = 'def forward(self, x: "f32[2, 8]"):\n    return (x,)'
@@ -59,21 +60,34 @@ class CaseTests(unittest.TestCase):
         for case in (ONE, Case.make(BEFORE), Case.make(BEFORE, raises="ValueError: no")):
             self.assertTrue(case.applies("2.13.0"))
 
-    def test_only_before_ends_every_section(self):
+    def test_without_later_torches_every_section_ends(self):
         """Plain text and sections end before the release, nested ones as they were; where none is left, no case."""
         nested = Case.make(BEFORE, after="all", afters=[("torch>=2.13", "outer"), ("torch>=2.13,<2.16", "inner"),
                                                         ("torch>=2.17", "later"), ("torch<2.12", "old")])
 
-        ended = nested.only_before("2.15.0")
+        ended = nested.without("torch>=2.15")
 
         self.assertIsNone(ended.after)
         self.assertEqual(dict(ended.afters), {"torch<2.12": "old", "torch<2.15": "all", "torch>=2.13,<2.15": "inner"})
         for torch in ("2.11.0", "2.12.0", "2.13.0", "2.14.0"):
             self.assertEqual(ended.expected(torch), nested.expected(torch))
         self.assertFalse(ended.applies("2.15.0"))
-        self.assertIsNone(dataclasses.replace(ONE, after=None).only_before("2.15.0"))
+        self.assertIsNone(dataclasses.replace(ONE, after=None).without("torch>=2.15"))
         error = Case.make(BEFORE, raises="ValueError: no")
-        self.assertIs(error.only_before("2.15.0"), error)
+        self.assertIs(error.without("torch>=2.15"), error)
+
+    def test_without_some_torches_the_others_expect_what_they_did(self):
+        """Whatever range is left out, each release outside of it expects the same text, and those inside none."""
+        nested = Case.make(BEFORE, after="all", afters=[("torch>=2.12", "outer"), ("torch>=2.13,<2.16", "inner")])
+        for only in (nested, dataclasses.replace(nested, after=None)):
+            for condition in ("torch>=2.11,<2.13", "torch>=2.13", "torch>=2.13,<2.15", "torch<2.12", "torch>=2.17"):
+                left = only.without(condition)
+                for minor in range(9, 19):
+                    inside, version = release(f"2.{minor}.1") in parse_condition(condition), f"2.{minor}.1"
+                    with self.subTest(condition=condition, version=version, after=only.after):
+                        self.assertEqual(left.applies(version), only.applies(version) and not inside)
+                        if left.applies(version):
+                            self.assertEqual(left.expected(version), only.expected(version))
 
     def test_canonical_text_trims_and_keeps_the_rest(self):
         """Line ends and blank borders are normalised; indentation and inner blank lines stay."""

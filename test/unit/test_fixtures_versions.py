@@ -5,6 +5,7 @@ import unittest
 
 from fxpect.errors import FxpectError
 from fxpect.fixtures.versions import (
+    above,
     below,
     canonical_condition,
     check_conditions,
@@ -81,6 +82,13 @@ class ConditionTests(unittest.TestCase):
                                 ("torch==2.15.*", ""), ("torch>=2.16", ""), ("torch>=2.13,<3", "torch>=2.13,<2.15")):
             with self.subTest(condition=condition):
                 self.assertEqual(below(condition, "2.15.1+cpu"), left)
+
+    def test_above_is_what_is_left_for_the_release_and_those_after(self):
+        """A condition starts with the release, or where it started already, and is none where it ends before."""
+        for condition, left in (("", "torch>=2.15"), ("torch>=2.13", "torch>=2.15"), ("torch>=2.16", "torch>=2.16"),
+                                ("torch<2.14", ""), ("torch>=2.13,<3", "torch>=2.15,<3")):
+            with self.subTest(condition=condition):
+                self.assertEqual(above(condition, "2.15.1+cpu"), left)
 
     def test_sorted_by_first_release(self):
         """Sections stand in a file by their first release, then by their last."""

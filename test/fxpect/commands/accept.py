@@ -1,21 +1,28 @@
 """``fxpect accept``: write proposals into fixtures/.
 
 A plain accept makes the run's text that of every torch; ``--version-section`` makes it that of the run's
-torch and later ones, and keeps what is stored for those before. Exit codes: 0 all stored, 1 refused by a
+torch and later ones, and keeps what is stored for those before. ``--from`` takes what other machines proposed, as
+``fxpect status --json`` or the pending folder has it: compared with the same stored text, or outdated. There a
+proposal of another torch than the one installed here leaves what this one expects as it is, and becomes a section
+where the two differ. Exit codes: 0 all stored, 1 refused by a
 check, 2 nothing matches, 3 in CI, 6 a stored file is corrupt, 7 outdated.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from fxpect.commands import exit_codes
 from fxpect.commands.selecting import add_selection, heading, select, summary
 from fxpect.fixtures.accept import CORRUPT, OUTDATED, REFUSED, Outcome, accept
+from fxpect.fixtures.pending import live, read_proposals
 from fxpect.fixtures.store import Store
 from fxpect.fixtures.switches import refuse_in_ci
+from fxpect.fixtures.versions import minor, release
 
 # The worst decides.
 _CODES = ((CORRUPT, exit_codes.CORRUPT), (OUTDATED, exit_codes.OUTDATED), (REFUSED, exit_codes.FAILURES))
@@ -25,6 +32,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``fxpect accept``."""
     add_selection(parser, required=True)
     add_manner(parser)
+    parser.add_argument("--from", dest="origins", action="extend", nargs="+", default=[], type=Path, metavar="FILE",
+                        help="accept what is proposed there, by another machine or torch, and not what is pending here")
 
 
 def add_manner(parser: argparse.ArgumentParser) -> None:
@@ -38,10 +47,23 @@ def main(arguments: argparse.Namespace) -> int:
     """Accept the chosen proposals and print what became of each; returns the exit code."""
     refuse_in_ci("fxpect accept")
     store = Store.at(arguments.fixtures)
-    outcomes = accept(store.root, select(store.pending.live(), arguments), why=arguments.why,
-                      version_section=arguments.version_section, deep_sweep=True)
+    if arguments.origins:
+        # Where two machines disagree under one torch, neither has overtaken the other: accept refuses both.
+        proposed = [entry for origin in arguments.origins for entry in live(read_proposals(origin))]
+    else:
+        proposed = store.pending.live()
+    outcomes = accept(store.root, select(proposed, arguments), why=arguments.why, deep_sweep=True,
+                      version_section=arguments.version_section, here=_torch_here() if arguments.origins else "")
     tell(outcomes, arguments.json)
     return code_of(outcomes)
+
+
+def _torch_here() -> str:
+    """Return the ``major.minor`` of the torch that is installed, without importing it; "" where there is none."""
+    try:
+        return minor(release(importlib.metadata.version("torch")))
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def tell(outcomes: Sequence[Outcome], as_json: bool) -> None:

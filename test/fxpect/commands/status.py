@@ -1,11 +1,13 @@
 """``fxpect status``: list what the last runs propose, and the stored files that cannot be trusted.
 
+What ``--json`` prints holds the proposals in full: ``fxpect accept --from FILE`` takes them on another machine.
 Exit codes: 0, or 6 where a stored file is corrupt.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 
 from fxpect.commands import exit_codes
@@ -37,7 +39,7 @@ def main(arguments: argparse.Namespace) -> int:
             corrupt.append({"path": path, "message": str(document)})
     old = outdated(store.root, entries)
     if arguments.json:
-        pending = [{**summary(entry), "outdated": entry in old} for entry in entries]
+        pending = [{**dataclasses.asdict(entry), **summary(entry), "outdated": entry in old} for entry in entries]
         print(json.dumps({"pending": pending, "corrupt": corrupt, "unreadable": unreadable, "notes": notes,
                           "files": files, "cases": cases}, indent=1, sort_keys=True))
     else:
