@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""Open the pages of ``fxpect catalogue`` in headless Chromium: what a reader would trip over, and pictures.
+"""Open the pages of ``fxpect catalogue``, or that of ``fxpect compare``, in headless Chromium: what a reader would trip
+over, and pictures.
 
     fxpect catalogue && scripts/look_at_pages.py --pictures .fxpect/pictures
     scripts/look_at_pages.py FOLDER --browser /usr/bin/chromium
+    fxpect compare OLD.json NEW.json --html drift.html; scripts/look_at_pages.py drift.html
 
 Every page is opened at the width of a desk and of a phone: nothing may be said in the console, nothing asked of
-another place than the folder, nothing be wider than the window. Then the search box is used from the keyboard. The
-pictures are of the pages that differ most, light and dark. Ends with 1 where something is wrong, with 2 where there is
-no browser. Needs Python and Chromium (or Chrome) alone.
+another place than the folder, nothing be wider than the window. Then the search box of the catalogue, or the filter,
+the causes and the pictures of a drift report, are used from the keyboard. The pictures are of the pages that differ
+most, light and dark. Ends with 1 where something is wrong, with 2 where there is no browser. Needs Python and Chromium
+(or Chrome) alone.
 """
 
 import argparse
@@ -31,7 +34,8 @@ TIMEOUT_SECONDS = 30
 FLAGS = ("--headless", "--disable-gpu", "--no-first-run", "--hide-scrollbars", "--remote-debugging-pipe")
 # A key as the browser wants to be told of it: name, code, text.
 KEYS = {"/": ("/", 191, "/"), "Enter": ("Enter", 13, "\r"), "Escape": ("Escape", 27, ""),
-        "ArrowDown": ("ArrowDown", 40, ""), "ArrowUp": ("ArrowUp", 38, ""), "Tab": ("Tab", 9, "")}
+        "ArrowDown": ("ArrowDown", 40, ""), "ArrowUp": ("ArrowUp", 38, ""), "Tab": ("Tab", 9, ""),
+        "j": ("j", 74, "j"), "k": ("k", 75, "k")}
 
 
 class Browser:
@@ -167,6 +171,48 @@ def search_complaints(browser, page):
         yield f"Enter does not open the first result, but {browser.value('location.href')}"
 
 
+def drift_complaints(browser, page):
+    """Use the filter, the causes and the pictures of a drift report from the keyboard; yield what does not work."""
+    browser.open(page)
+    causes = browser.value("document.querySelectorAll('.cause').length")
+    seen = "[...document.querySelectorAll('.cause')].filter((cause) => !cause.hidden).length"
+    browser.press("/")
+    if browser.value("document.activeElement.id") != "query":
+        yield "/ does not lead to the filter"
+    browser.tell("Input.insertText", text="nothing is called so")
+    if browser.value(seen) != 0 or not browser.value("count.textContent").startswith("0 of "):
+        yield "the filter does not hide what does not match"
+    browser.press("Escape")
+    if browser.value(seen) != causes:
+        yield "Escape does not bring back what was filtered"
+    browser.press("j")
+    if causes and not browser.value("document.activeElement.matches('.cause > summary')"):
+        yield "j does not lead to a cause"
+    if causes > 1:
+        browser.press("j")
+        was = browser.value("document.activeElement.parentElement.open")
+        browser.press("Enter")
+        if browser.value("document.activeElement.parentElement.open") == was:
+            yield "Enter does not open a cause"
+        browser.press("k")
+        if browser.value("document.activeElement.parentElement !== document.querySelector('.cause')"):
+            yield "k does not lead back"
+    browser.value("document.querySelectorAll('.cause').forEach((cause) => { cause.open = true; })")
+    if browser.value("document.querySelectorAll('g.box[tabindex=\"0\"]').length") == 0:
+        return
+    browser.value("document.querySelector('g.box[tabindex=\"0\"]').focus()")
+    if not browser.value("document.activeElement.closest('.pair').nextElementSibling.textContent"):
+        yield "a box in focus is not told"
+    first = browser.value("document.activeElement.dataset.at")
+    many = browser.value("document.activeElement.closest('.pane').querySelectorAll('g.box[tabindex]').length > 1")
+    browser.press("ArrowDown")
+    if many and browser.value("document.activeElement.dataset.at") == first:
+        yield "ArrowDown does not lead to the next marked box"
+    twins = "document.querySelectorAll(`.twin`).length"
+    if browser.value(twins) < 1 or browser.value("document.querySelectorAll('.told:not(:empty)').length") != 1:
+        yield "the box in focus is not lit up, alone"
+
+
 def pictured(pages):
     """Return the pages that differ most: the start, the largest test page, its folder, the largest keyword page."""
     tests = [page for page in pages if page.name.startswith("test")]
@@ -177,12 +223,14 @@ def pictured(pages):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, default=Path(".fxpect", "catalogue"), help="the pages")
+    parser.add_argument("folder", nargs="?", type=Path, default=Path(".fxpect", "catalogue"),
+                        help="the pages of a catalogue, or the page of a drift report")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="write PNG files there")
     parser.add_argument("--browser", default=next(filter(shutil.which, BROWSERS), None), help="the program to use")
     arguments = parser.parse_args()
-    folder = arguments.folder.resolve()
-    pages = sorted(folder.rglob("*.html"), key=lambda page: (len(page.parts), page))
+    given = arguments.folder.resolve()
+    folder = given.parent if given.is_file() else given
+    pages = [given] if given.is_file() else sorted(given.rglob("*.html"), key=lambda page: (len(page.parts), page))
     if not pages:
         parser.error(f"expected pages in {folder}; got none: fxpect catalogue --out {arguments.folder}")
     if not (arguments.browser and shutil.which(arguments.browser)):
@@ -194,19 +242,25 @@ def main():
         for (size, width), page in itertools.product(WIDTHS.items(), pages):
             browser.look_like(width, "light")
             browser.open(page.as_uri())
+            if given.is_file():  # what is folded away may be too wide all the same
+                browser.value("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
             wrong += [f"{page.relative_to(folder)} ({size}) {said}" for said in complaints(browser, folder)]
-        wrong += [f"search: {said}" for said in search_complaints(browser, (folder / "index.html").as_uri())]
+        browser.look_like(WIDTHS["desk"], "light")
+        if given.is_file():
+            wrong += [f"keys: {said}" for said in drift_complaints(browser, given.as_uri())]
+        else:
+            wrong += [f"search: {said}" for said in search_complaints(browser, (folder / "index.html").as_uri())]
         if arguments.pictures:
-            take_pictures(browser, arguments.pictures, pages)
+            take_pictures(browser, arguments.pictures, {"drift": given} if given.is_file() else pictured(pages))
     print("\n".join([*wrong, f"pages {len(pages)}, wrong {len(wrong)}"]))
     return 1 if wrong else 0
 
 
-def take_pictures(browser, to, pages):
+def take_pictures(browser, to, chosen):
     to.mkdir(parents=True, exist_ok=True)
     for (size, width), scheme in itertools.product(WIDTHS.items(), SCHEMES):
         browser.look_like(width, scheme)
-        for name, page in pictured(pages).items():
+        for name, page in chosen.items():
             browser.open(page.as_uri())
             browser.picture(to / f"{name}-{size}-{scheme}.png")
             if name == "tests":

@@ -112,7 +112,7 @@ class CompareTests(CompareCase):
         """A pass that does something else is pass drift, on the terminal and as JSON, and ends with 1."""
         code, out, _ = self.fxpect("compare", self.save("one"), self.save("two", after="abs"), "--json", "to/d.json")
         self.assertEqual(code, exit_codes.FAILURES)
-        for said in ("2 tests with 2 cases; 1 tests are the same, 1 differ for 2 causes", "neg became abs",
+        for said in ("2 tests with 2 cases; 1 the same, 1 with differences of 2 causes", "neg became abs",
                      "pass drift, 1 case of 1 test: swap", "test_swap.py SwapTests.test_swaps  one",
                      '-    neg: "f32[2, 3]" = torch.ops.aten.neg.default(x)',
                      '+    neg: "f32[2, 3]" = torch.ops.aten.abs.default(x)',

@@ -1,7 +1,7 @@
 """``fxpect compare``: what differs from one saved run to another, such as those of two versions of torch.
 
     fxpect run test/passes --json OLD.json --graphs         under one torch, and NEW.json under another
-    fxpect compare OLD.json NEW.json
+    fxpect compare OLD.json NEW.json --html drift.html
 
 For each test and case: the same, names only, order only, capture drift, pass drift, numerics, a bug fixed, a bug new;
 grouped by cause. Of more than two runs each is compared with the one before it. Exit codes: 0 where nothing differs,
@@ -32,6 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("first", type=Path, metavar="RUN_A", help="what fxpect run --json FILE --graphs wrote")
     parser.add_argument("others", type=Path, nargs="+", metavar="RUN_B", help="the same of a later run")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write one page with the graphs side by side")
     parser.add_argument("--lines", type=_number, default=MAX_LINES, metavar="N",
                         help=f"print at most N lines of each diff, 0 for all (default: {MAX_LINES})")
     parser.add_argument("--color", choices=("auto", "always", "never"), default="auto",
@@ -42,6 +43,10 @@ def main(arguments: argparse.Namespace) -> int:
     """Print the report and write the files that were asked for; returns the exit code."""
     runs = [read_run(path) for path in (arguments.first, *arguments.others)]
     drifts = [compare_runs(*pair) for pair in itertools.pairwise(runs)]
+    if arguments.html:
+        from fxpect.drift.page import page
+
+        _write(arguments.html, page(drifts))
     if arguments.json:
         _write(arguments.json, json.dumps(as_data(drifts), indent=1, sort_keys=True) + "\n")
     paint = painter(wants_color(sys.stdout, arguments.color))

@@ -20,8 +20,6 @@ def as_text(drift: Drift, paint: Paint, *, max_lines: int) -> str:
     parts += _table(drift)
     for number, group in enumerate(groups, 1):
         parts += ["", *_group(group, number, drift, paint, max_lines)]
-    if not groups:
-        parts += ["", paint("nothing differs", "green")]
     return "\n".join(parts)
 
 
@@ -29,9 +27,15 @@ def headline(drift: Drift) -> str:
     """Return the pair, how much was compared, and how much of it is the same."""
     same = sum(not test.differences for test in drift.tests)
     cases = sum(test.cases for test in drift.tests)
-    groups = len(groups_of(drift.differences))
-    return (f"{drift.first} -> {drift.second}: {len(drift.tests):,} tests with {cases:,} cases; {same:,} tests are the "
-            f"same, {len(drift.tests) - same:,} differ for {groups:,} cause{'s' * (groups != 1)}")
+    causes = _count(len(groups_of(drift.differences)), "cause")
+    whole = f"{drift.first} -> {drift.second}: {_count(len(drift.tests), 'test')} with {_count(cases, 'case')}"
+    if same == len(drift.tests):
+        return f"{whole}; nothing differs"
+    return f"{whole}; {same:,} the same, {len(drift.tests) - same:,} with differences of {causes}"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}{'s' * (number != 1)}"
 
 
 def _table(drift: Drift) -> list[str]:
@@ -62,7 +66,7 @@ def _group(group: Group, number: int, drift: Drift, paint: Paint, max_lines: int
         yield f"     {file} {test}" + (f"  {cases[0]}{more}" if cases else "")
     rest = len(group.tests) - MAX_TESTS
     if rest > 0:
-        yield f"     and {rest} more tests: --json FILE has them all"
+        yield f"     and {rest} more tests: --json FILE or --html FILE has them all"
     if group.compares_texts:
         yield paint(f"   --- {drift.first}", "red")
         yield paint(f"   +++ {drift.second}", "green")

@@ -46,11 +46,20 @@ def graph_diff(first: str, second: str, *, limit: int = 200, rest: str | None = 
     if first == second:
         return Diff(SAME, "no change", [], limit, pointer)
     clauses, kind = _compare(ours, theirs, "")
-    renamed = _Renamed()
-    lines = list(difflib.unified_diff(_shown(ours), renamed.lines(theirs, ours), "before", "after", n=1, lineterm=""))
+    renamed = _Renamed().lines(theirs, ours)
+    lines = list(difflib.unified_diff(_shown(ours), renamed, "before", "after", n=1, lineterm=""))
     if len(clauses) > _MOST_CLAUSES:
         clauses = [*clauses[:_MOST_CLAUSES], f"{len(clauses) - _MOST_CLAUSES} more changes"]
     return Diff(kind, "; ".join(clauses) or "spacing only", lines, limit, pointer)
+
+
+def aligned(first: str, second: str) -> tuple[list[str], list[str]]:
+    """Return the lines of both graph texts, an input on each, those of the second under the names of the first.
+
+    Raises GraphTextError when one of them is not a graph text.
+    """
+    ours, theirs = read(first), read(second)
+    return _shown(ours), _Renamed().lines(theirs, ours)
 
 
 def _compare(ours: Function, theirs: Function, where: str) -> tuple[list[str], str]:
