@@ -298,7 +298,8 @@ class PageTests(unittest.TestCase):
         _, found = self.page(drift_of((ONE, TWO), (ONE, ONE)))
         shown = " ".join(" ".join(found.texts).split())
         for said in ("torch 2.13.0 → torch 2.15.0", "1 test with 2 cases", "pass drift", "some.pass",
-                     "1 case of 1 test", "case 0", "the graph that the pass is given, the same in both", "torch.sin", *MEANINGS.values()):
+                     "1 case of 1 test", "case 0", "the graph that the pass is given, the same in both", "torch.sin",
+                     *MEANINGS.values()):
             self.assertIn(said, shown)
         self.assertEqual(set(MEANINGS), set(KINDS))
         self.assertEqual(len(found.all("details", **{"class": "cause"})), 1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import graphlib
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 GAP = 24
 LAYER_GAP = 44
@@ -26,7 +27,7 @@ class Layout:
     """
 
     def __init__(self, sizes: Mapping[int, tuple[float, float]], edges: Iterable[tuple[int, int]]):
-        self.sizes: dict[object, tuple[float, float]] = {**sizes}
+        self.sizes: dict[Any, tuple[float, float]] = dict(sizes)
         kept = _without_circles(sizes, sorted(set(edges)))
         layer = _layers(sizes, kept)
         self._chains = {edge: self._chain(edge, layer) for edge in kept}
