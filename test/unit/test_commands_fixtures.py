@@ -206,15 +206,49 @@ class AcceptTests(CommandsCase):
         self.assertEqual([row["key"] for row in self.read("status")[1]["pending"]], [NEW.key])
 
     def test_accepts_all_with_intent(self):
-        """--all stores everything, --why its intent, and the next --all has nothing to do."""
-        self.two()
+        """--all stores everything, --why the intent of files without one, and the next --all has nothing to do."""
+        self.propose(NEW)
 
         code, answer = self.read("accept", "--all", "--why", "a reason")
 
-        self.assertEqual((code, [row["status"] for row in answer]), (0, ["accepted"] * 2))
-        self.assertEqual(self.cases(), {OLD.key: OTHER, NEW.key: "c"})
+        self.assertEqual((code, [row["status"] for row in answer]), (0, ["accepted"]))
+        self.assertEqual(self.cases(), {NEW.key: "c"})
         self.assertIn("\nwhy: a reason\n", self.fx.read_text())
         self.assertEqual(self.fxpect("accept", "--all")[0], exit_codes.USAGE)
+
+    def test_intent_of_a_person_is_kept(self):
+        """A file that says what its test is for keeps that, and --why says so; --replace-why writes the new one."""
+        self.two()
+        _, out, _ = self.fxpect("accept", NEW.key, "--why", "a reason")
+        self.assertIn("\nwhy: works\n", self.fx.read_text())
+        self.assertTrue(out.endswith("why: kept in 1 file, which says what it is for; --replace-why writes yours\n"))
+        code, out, _ = self.fxpect("accept", OLD.key, "--why", "a  reason", "--replace-why")
+        self.assertIn("\nwhy: a reason\n", self.fx.read_text())
+        self.assertNotIn("why", out)
+        self.propose(Case.make("z", after="z"))
+        self.assertEqual(self.fxpect("accept", "--all", "--replace-why")[0], exit_codes.USAGE)
+
+    def test_checks_are_given_and_taken(self):
+        """--must gives what is accepted a check that it meets; --drop-must takes one from a case and from its file."""
+        self.store(OLD)
+        self.fx.write_text(self.fx.read_text().replace("why: works\n", "why: works\nmust: not torch.sum\n"))
+        self.propose(Case.make(BEFORE, after=OTHER))
+        text = self.fx.read_text()
+        code, out, _ = self.fxpect("accept", "--all")
+        self.assertEqual((code, self.fx.read_text()), (exit_codes.FAILURES, text))
+        self.assertIn("\n  --drop-must 'not torch.sum', or m in fxpect review, takes the check out\n", out)
+        for words, wanted in ((["--must", "nott torch.sum"], exit_codes.USAGE), (["--must", "count torch.sum >= 0"], 2),
+                              (["--drop-must", "not torch.cat"], exit_codes.USAGE),
+                              (["--drop-must", "not torch.sum", "--must", "has torch.cat"], exit_codes.FAILURES)):
+            self.assertEqual(self.fxpect("accept", "--all", *words)[0], wanted)
+            self.assertEqual(self.fx.read_text(), text)
+        words = ["--drop-must", "not  torch.sum", "--must", "has torch.sum"]
+        self.assertEqual(self.fxpect("accept", "--all", *words)[0], 0)
+        document = parse_bytes(self.fx.read_bytes())
+        self.assertEqual((document.must, document.cases[0].must), ((), ("has torch.sum",)))
+        self.propose(Case.make(BEFORE, after=AFTER))
+        self.assertEqual(self.fxpect("accept", "--all", "--drop-must", "has torch.sum")[0], 0)
+        self.assertEqual(parse_bytes(self.fx.read_bytes()).cases, (Case.make(BEFORE, after=AFTER, title="old"),))
 
     def test_accepts_by_test_and_torch(self):
         """--test and --torch narrow what is accepted; a key that several tests have needs them."""

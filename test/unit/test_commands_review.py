@@ -28,6 +28,7 @@ TERMINAL = {"PYTHON_COLORS": "", "NO_COLOR": "", "FORCE_COLOR": "", "TERM": "xte
 LIBRARY = str(Path(fxpect.__file__).parents[1])
 PATIENCE_SECONDS = 30
 PROMPT = "? help > "
+ASK = "Enter to go on > "
 # A session leader with the terminal of its standard input for its own, so that Ctrl-C interrupts it.
 CHILD = ("import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
          "from fxpect.commands.main import main\ncode = main(sys.argv[1:])\n"
@@ -192,7 +193,8 @@ class GroupTests(ReviewCase):
         self.assertIn("accepted 60 of 60", rest)
         for number in range(12):
             self.assertEqual(self.stored(f"test_{number}"), ["clone"] * 5)
-            self.assertIn("why: relu is cloned\n", self.file(f"test_{number}").read_text())
+            self.assertIn("why: works\n", self.file(f"test_{number}").read_text())
+        self.assertIn("why: kept in 12 files, which say what they are for", rest)
 
     def test_different_edits_are_different_groups(self):
         """Another call, another constant and another operator before it are groups of their own, the largest first."""
@@ -263,7 +265,7 @@ class CommandTests(ReviewCase):
         self.two_groups()
         first, second = (group["name"] for group in self.groups())
 
-        code, out, _ = self.fxpect("--accept", "1", "--why", "a reason", "--json")
+        code, out, _ = self.fxpect("--accept", "1", "--why", "a reason", "--replace-why", "--json")
 
         self.assertEqual((code, {row["status"] for row in json.loads(out)}), (0, {"accepted"}))
         self.assertIn("why: a reason\n", self.file().read_text())
@@ -379,6 +381,44 @@ class KeyTests(ReviewCase):
         person.press("y", "y or n > ")
         self.assertEqual(person.end()[0], 0)
         self.assertEqual((self.stored(), self.stored("test_z"), self.pending()), (["clone"] * 3, ["neg"] * 2, 0))
+
+    def test_checks_are_edited(self):
+        """m lists the checks, adds one and takes one out, and they come with what is accepted of the group alone."""
+        self.two_groups()
+        self.file().write_text(self.file().read_text().replace("why: works\n", "why: works\nmust: not torch.clone\n"))
+        person = self.terminal()
+
+        person.press("m")
+        self.assertIn("  1  must: not torch.clone\n", person.press("nott torch.neg\n", ASK))
+        self.assertIn("expected has T, not T", person.press("-7\n", ASK))
+        self.assertIn("expected -1 to -1; got '-7'", person.press("-1\n", ASK))
+        self.assertIn("no checks yet", person.press("has torch.sin\n", ASK))
+        self.assertIn("  1  must: has torch.sin  (new)\n", person.press("-1\n", ASK))
+        person.press("has torch.clone\n", ASK)
+        person.press("\n", ASK)
+        person.press("a")
+        self.assertIn("accepted 3 of 3", person.press("a"))
+        code, rest = person.end()
+
+        self.assertEqual((code, self.stored(), self.stored("test_z")), (0, ["clone"] * 3, ["neg"] * 2), rest)
+        document, other = (parse_bytes(self.file(name).read_bytes()) for name in ("test_y", "test_z"))
+        self.assertEqual((document.must, {case.must for case in document.cases}), ((), {("has torch.clone",)}))
+        self.assertEqual({case.must for case in other.cases}, {()})
+
+    def test_a_check_that_is_broken_is_taken_out(self):
+        """What a check refuses is told and stays; after m the group is accepted."""
+        self.clones(range(2))
+        self.file().write_text(self.file().read_text().replace("why: works\n", "why: works\nmust: not torch.clone\n"))
+        person = self.terminal()
+        person.press("a")
+        code, rest = person.end()
+        self.assertEqual((code, self.pending()), (exit_codes.FAILURES, 2))
+        self.assertIn("must not torch.clone: expected none of torch.clone; got 1", rest)
+        self.assertIn("or m in fxpect review, takes the check out", rest)
+        person = self.terminal()
+        for keys, prompt in (("m", PROMPT), ("-1\n", ASK), ("\n", ASK), ("A", PROMPT), ("y", "y or n > ")):
+            person.press(keys, prompt)
+        self.assertEqual((person.end()[0], self.stored()), (0, ["clone"] * 2))
 
     def test_colour_only_where_it_is_wanted(self):
         """A terminal gets colours, NO_COLOR and a dumb one get none."""

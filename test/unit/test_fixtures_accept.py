@@ -7,7 +7,7 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-from fxpect.errors import RefusedError
+from fxpect.errors import FxpectError, RefusedError
 from fxpect.fixtures.accept import (
     ACCEPTED,
     ALREADY,
@@ -234,11 +234,36 @@ class AcceptTests(AcceptCase):
         self.assertEqual(len(self.cases()), 1)
 
     def test_why_is_written(self):
-        """The intent given to accept replaces the one in the file."""
-        self.store(Case.make(BEFORE, after=AFTER), why="old")
+        """The intent given to accept is that of a file without one; it replaces another one where that is asked for."""
+        for old, replace, expected in (("", False, "a new reason"), ("old", False, "old"),
+                                       ("old", True, "a new reason")):
+            with self.subTest(old=old, replace=replace):
+                self.store(Case.make(BEFORE, after=AFTER), why=old)
+                self.run_once(Case.make(BEFORE, after=OTHER))
+                self.assertEqual(self.accept(why="a new\n reason", replace_why=replace), [ACCEPTED])
+                self.assertIn(f"\nwhy: {expected}\n", self.fx.read_text())
+
+    def test_checks_are_edited_with_what_is_accepted(self):
+        """A check that is added holds for every result of the case, or nothing is stored; a dropped one is gone."""
+        stored = Case.make(BEFORE, after=AFTER, must=["has torch.cat"], afters=[("torch>=2.15", AFTER + " # 2")])
+        self.store(stored, must=("not torch.bmm",))
         self.run_once(Case.make(BEFORE, after=OTHER))
-        self.assertEqual(self.accept(why="a new\n reason"), [ACCEPTED])
-        self.assertIn("\nwhy: a new reason\n", self.fx.read_text())
+        for must in (["has torch.neg"], ["has torch.sum"]):
+            outcome, = accept(self.root, self.live(), must=must, drop=["has torch.cat"])
+            self.assertEqual((outcome.status, self.cases()), (REFUSED, (stored,)))
+            self.assertIn(f"must {must[0]}: expected", outcome.message)
+        self.assertEqual(self.accept(must=["not  torch.bmm", "not torch.neg"], drop=["has torch.cat"]), [ACCEPTED])
+        case, = self.cases()
+        self.assertEqual((case.must, case.after), (("not torch.neg",), OTHER))
+        with self.assertRaisesRegex(FxpectError, "got must: 'mst torch.cat'"):
+            accept(self.root, self.live(), must=["mst torch.cat"])
+
+    def test_an_error_has_no_checks(self):
+        """A check is not given to a case that raises, where it could not fail."""
+        self.run_once(Case.make(BEFORE, raises="ValueError: no"))
+        outcome, = accept(self.root, self.live(), must=["has torch.cat"])
+        self.assertEqual((outcome.status, self.fx.exists()), (REFUSED, False))
+        self.assertIn("expected a graph after, which a check can read", outcome.message)
 
     def test_read_only_folder_is_refused_not_a_crash(self):
         """When the disk refuses, the proposal is refused with the reason and stays."""

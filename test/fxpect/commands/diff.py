@@ -15,7 +15,7 @@ from fxpect.errors import FxpectError
 from fxpect.fixtures.accept import outdated
 from fxpect.fixtures.case import Case
 from fxpect.fixtures.compare import line_diff
-from fxpect.fixtures.format import format_case
+from fxpect.fixtures.format import Document, format_case
 from fxpect.fixtures.pending import BEFORE_CHANGED, NEW_CASE, Entry
 from fxpect.fixtures.store import Store
 from fxpect.text.diff import graph_diff
@@ -61,16 +61,18 @@ def capped(text: str, limit: int, key: str) -> list[str]:
     return [*lines[:limit], f"... {len(lines) - limit} more lines: fxpect diff {key} --lines 0"]
 
 
-def _stored(store: Store, entry: Entry) -> Case | None:
+def stored_case(store: Store, entry: Entry) -> tuple[Document | None, Case | None]:
+    """Return the file that an entry is for and the case that it was compared with, None for what is not there."""
     try:
-        return store.read(entry.path).case(entry.compared)
+        document = store.read(entry.path)
     except FxpectError:
-        return None  # corrupt or gone: status says so, and a diff against nothing is still of use
+        return None, None  # corrupt or gone: status says so, and a diff against nothing is still of use
+    return document, document.case(entry.compared)
 
 
 def changes(store: Store, entry: Entry) -> list[tuple[str, str, str]]:
     """Return name, stored text and proposed text of each part that the entry changes; none where nothing is stored."""
-    stored = None if entry.kind == NEW_CASE else _stored(store, entry)
+    stored = None if entry.kind == NEW_CASE else stored_case(store, entry)[1]
     if stored is None:
         return []
     found = [("before", stored.before, entry.case.before)] if entry.kind == BEFORE_CHANGED else []

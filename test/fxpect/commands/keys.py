@@ -1,4 +1,4 @@
-"""One key from a terminal, without Enter."""
+"""What a person answers in a terminal: one key, without Enter, or one line."""
 
 from __future__ import annotations
 
@@ -32,6 +32,16 @@ def read_key(prompt: str) -> str:
             key = END
     print(key if key.isprintable() and len(key) == 1 else "")
     return END if key == "\x04" else key
+
+
+def read_line(prompt: str) -> str:
+    """Print the prompt and return the line that is typed in answer to it, ``END`` at the end of input."""
+    sys.stdout.write(prompt)
+    sys.stdout.flush()
+    try:
+        return os.read(sys.stdin.fileno(), 4096).decode("utf-8", "replace").strip()
+    except OSError:  # the terminal is gone
+        return END
 
 
 @contextmanager

@@ -14,13 +14,14 @@ import sys
 from collections.abc import Callable, Sequence
 
 from fxpect.commands import accept, exit_codes, reject
-from fxpect.commands.diff import capped, changes, difference, told
+from fxpect.commands.diff import capped, changes, difference, stored_case, told
 from fxpect.commands.grouping import Group, groups_of, pick, said
-from fxpect.commands.keys import END, can_ask, read_key
+from fxpect.commands.keys import END, can_ask, read_key, read_line
 from fxpect.commands.selecting import add_selection, heading, select, summary
+from fxpect.errors import FxpectError
 from fxpect.fixtures.accept import OUTDATED, Outcome
-from fxpect.fixtures.accept import accept as store_all
 from fxpect.fixtures.accept import reject as forget_all
+from fxpect.fixtures.must import parse_check
 from fxpect.fixtures.pending import Entry
 from fxpect.fixtures.store import Store
 from fxpect.fixtures.switches import in_ci, refuse_in_ci
@@ -36,12 +37,14 @@ KEYS = {
     "A": "accept all that is left, after a question",
     "s": "skip the group: it stays pending",
     "r": "reject the group: its proposals are thrown away",
+    "m": "edit the must: checks of what is accepted next",
     "n": "show the next case of the group",
     "l": "show every line, and every test",
     "q": "quit: what is left stays pending",
     "?": "show these keys",
 }
-_PROMPT = "a accept  c case  t test  A all  s skip  r reject  n next  l long  q quit  ? help > "
+_PROMPT = "a accept  c case  t test  A all  s skip  r reject  m must  n next  l long  q quit  ? help > "
+_ASK = "a check to add, -N to take out the N-th, Enter to go on > "
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +78,7 @@ def main(arguments: argparse.Namespace) -> int:
     paint = painter(wants_color(sys.stdout, arguments.color))
     for number, group in enumerate(groups, 1):
         print("\n".join([*shown(store, group, f"{number}/{len(groups)}", arguments.lines, paint), "",
-                         f"  {_command(arguments)} --accept {group.name} --why TEXT",
+                         f"  {_command(arguments)} --accept {group.name}",
                          f"  {_command(arguments)} --reject {group.name}", ""]))
     return exit_codes.OK
 
@@ -91,6 +94,7 @@ def _settle(store: Store, groups: Sequence[Group], arguments: argparse.Namespace
     """Accept and reject the groups that were named, all of which must be there."""
     taken, thrown = pick(groups, arguments.accept), pick(groups, arguments.reject)
     thrown = [entry for entry in thrown if entry not in taken]
+    accept.check_manner(store, taken, arguments)
     outcomes = accept_shown(store, taken, arguments) if taken else []
     forget_all(store.root, thrown)
     if arguments.json:
@@ -99,6 +103,7 @@ def _settle(store: Store, groups: Sequence[Group], arguments: argparse.Namespace
     else:
         accept.tell(outcomes, False)
         reject.tell(thrown, False)
+        accept.tell_why(store, outcomes, arguments)
     return accept.code_of(outcomes)
 
 
@@ -107,8 +112,8 @@ def accept_shown(store: Store, entries: Sequence[Entry], arguments: argparse.Nam
     live = store.pending.live()
     same = {_proposal(entry): entry for entry in live}
     subjects = {_subject(entry) for entry in live}
-    outcomes = store_all(store.root, [same[_proposal(entry)] for entry in entries if _proposal(entry) in same],
-                         why=arguments.why, version_section=arguments.version_section, deep_sweep=True)
+    outcomes = accept.store_all(store, [same[_proposal(entry)] for entry in entries if _proposal(entry) in same],
+                                arguments)
     for entry in entries:
         if _proposal(entry) not in same:
             again = _subject(entry) in subjects
@@ -173,6 +178,7 @@ class Session:
         self.total, self.number, self.at = len(groups), 1, 0
         self.outcomes: list[Outcome] = []
         self.rejected = 0
+        self.given = tuple(arguments.must), tuple(arguments.drop_must)
         self.paint = painter(wants_color(sys.stdout, arguments.color))
 
     def run(self) -> int:
@@ -223,6 +229,8 @@ class Session:
             forget_all(self.store.root, self.group.entries)
             self.rejected += len(self.group.entries)
             self.drop(self.group.entries)
+        elif key == "m":
+            self.edit_checks()
         elif key in ("n", "l"):
             self.at += key == "n"
             self.show(0 if key == "l" else None)
@@ -241,8 +249,46 @@ class Session:
         entries = [entry for group in self.waiting for entry in group.entries]
         question = f"accept all {len(entries)} cases of the {len(self.waiting)} groups that are left? y or n > "
         if read_key(self.paint(question, "bold")) == "y":
+            shown, rest = entries[:len(self.group.entries)], entries[len(self.group.entries):]
             self.waiting = []
-            self.take(entries)
+            self.take(shown)
+            self.forget_edits()
+            self.take(rest)
+
+    def edit_checks(self) -> None:
+        """Ask for the checks that the group's cases are to get or to lose when they are accepted."""
+        document, case = stored_case(self.store, self.example)
+        while True:
+            lines = [*(case.must if case else ()), *(document.must if document else ())]
+            there = list(dict.fromkeys([*(line for line in lines if line not in self.arguments.drop_must),
+                                        *self.arguments.must]))
+            print("\n".join([f"  {number}  must: {line}" + ("" if line in lines else "  (new)")
+                             for number, line in enumerate(there, 1)]) or "  no checks yet")
+            word = read_line(_ASK)
+            if not word:
+                return
+            try:
+                self.edit_check(word, there)
+            except FxpectError as error:
+                print(error)
+
+    def edit_check(self, word: str, there: Sequence[str]) -> None:
+        """Add the check that was typed, or take out the one whose number was."""
+        if not word.startswith("-"):
+            self.arguments.must.append(parse_check(" ".join(word.split())).line)
+            return
+        number = word[1:].strip()
+        if not number.isdecimal() or not 0 < int(number) <= len(there):
+            raise FxpectError(f"expected -1 to -{len(there)}; got {word!r}")
+        line = there[int(number) - 1]
+        if line in self.arguments.must:
+            self.arguments.must.remove(line)
+        else:
+            self.arguments.drop_must.append(line)
+
+    def forget_edits(self) -> None:
+        """Go back to the checks that the command was started with: an edit is for one group."""
+        self.arguments.must, self.arguments.drop_must = list(self.given[0]), list(self.given[1])
 
     def take(self, entries: Sequence[Entry]) -> None:
         """Accept proposals, and list those that could not be."""
@@ -250,6 +296,7 @@ class Session:
         self.outcomes += outcomes
         print(self.paint(f"accepted {sum(outcome.done for outcome in outcomes)} of {len(outcomes)}", "green"))
         accept.tell([outcome for outcome in outcomes if not outcome.done], False)
+        accept.tell_why(self.store, outcomes, self.arguments)
 
     def drop(self, entries: Sequence[Entry]) -> None:
         """Go on with what is left of the group, or with the next one."""
@@ -260,4 +307,5 @@ class Session:
         else:
             self.waiting.pop(0)
             self.number += 1
+            self.forget_edits()
         self.show()
