@@ -1,5 +1,6 @@
 """``fxpect verify``: it ends with 0 where all is well, and names each fault with what to do about it."""
 
+import configparser
 import os
 import subprocess
 import sys
@@ -54,6 +55,20 @@ class WellTests(VerifyCase):
         self.assertEqual((code, answer["faults"]), (0, []))
         self.assertGreater(answer["owned"], 100)
         self.assertEqual({str(Path(path).parent) for path in answer["unknown"]}, {"passes/test_rewrites"})
+
+    def test_lint_verifies_the_project(self):
+        """The environment that CI runs first verifies the stored files, with nothing but what it installs."""
+        tox = configparser.ConfigParser(interpolation=None)
+        tox.read(CHECKOUT / "tox.ini")
+        lint = tox["testenv:lint"]
+        self.assertIn("python -m fxpect verify", lint["commands"].split("\n"))
+        self.assertIn("packaging", lint["deps"].split())
+        program = ("import sys\nfor name in ('torch', 'filelock', 'hypothesis', 'expecttest', 'numpy', 'jinja2'):\n"
+                   "    sys.modules[name] = None\nfrom fxpect.commands.main import main\nsys.exit(main(['verify']))")
+        environment = {**os.environ, "PYTHONPATH": LIBRARY, "FXPECT_PENDING": str(self.root / "pending"), "CI": "true"}
+        done = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True,
+                              env=environment)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
 
     def test_places(self):
         """Tests are found below test and tests, beside the fixtures, and from a folder below."""
