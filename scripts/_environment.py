@@ -190,9 +190,9 @@ def environ() -> dict:
     return {key: value for key, value in os.environ.items() if key not in gone}
 
 
-def call(words: list) -> int:
-    """Run a program of ``.venv`` from the top of the checkout and return its exit code."""
-    process = subprocess.Popen(words, cwd=ROOT, env=environ())
+def call(words: list, **variables: str) -> int:
+    """Run a program of ``.venv`` from the top of the checkout, with these variables too; return its exit code."""
+    process = subprocess.Popen(words, cwd=ROOT, env={**environ(), **variables})
     while True:
         try:
             return process.wait()

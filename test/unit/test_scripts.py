@@ -1,10 +1,12 @@
 """The scripts that make their own environment: what they notice, what they install, what they say."""
 
+import configparser
 import contextlib
 import importlib.util
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,9 @@ import tempfile
 import unittest
 from pathlib import Path
 from unittest import mock
+
+from fxpect.records import CaseRun
+from fxpect.report.verdicts import PASSED, RunReport, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
@@ -331,6 +336,99 @@ class RunTestsTests(unittest.TestCase):
         for version, name in self.script.OWN.items():
             self.assertIn(f"{name} = torch=={version}\n", settings)
         self.assertIn(self.script.environment.DEFAULT_TORCH, self.script.OWN)
+
+
+class MatrixTests(unittest.TestCase):
+    """What matrix.py runs, compares and says; the runs are made here, the report is a real one."""
+
+    def setUp(self):
+        self.script = load_script("matrix")
+        self.out = Path(self.enterContext(tempfile.TemporaryDirectory())).resolve()
+        self.script.run_tests.RESULTS = self.out / "results"
+        self.script.run_tests.RESULTS.mkdir()
+        self.calls = []
+        self.enterContext(mock.patch.object(self.script.environment, "ensure", return_value=sys.executable))
+        self.enterContext(mock.patch.object(self.script.environment, "call", self.call))
+
+    def call(self, words, **variables):
+        """Stand for tox and for the Python of a nightly, which save a run; the report is made for real."""
+        self.calls.append((words, variables))
+        if "compare" in words:
+            return subprocess.run(words, env={**os.environ, **variables}, stdout=subprocess.DEVNULL).returncode
+        torch = os.environ["FXPECT_TORCH"] if "tox" in words else "2.17.0.dev1"
+        if torch == "9.9":
+            return 1
+        written = self.script.run_tests.RESULTS / f"{words[words.index('-e') + 1]}.json" if "tox" in words else \
+            Path(words[words.index("--json") + 1])
+        cases = () if torch == "2.13.0" else (CaseRun("", "text", "", "a message"),)
+        verdict = Verdict("test.test_x.XTests.test_one", PASSED, file="test/test_x.py", cases=cases)
+        written.write_text(RunReport.of([verdict], versions={"torch": torch}, graphs=True).to_json())
+        return 0
+
+    def matrix(self, *words):
+        """Run the script; return exit code and output."""
+        out = io.StringIO()
+        with mock.patch.object(sys, "argv", ["matrix.py", *words, "--out", str(self.out)]), \
+                contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            try:
+                return self.script.main(), out.getvalue()
+            except SystemExit as stop:
+                return stop.code, out.getvalue()
+
+    def test_three_torches_and_one_more(self):
+        """Each version runs in its environment of tox, a Python with the library of this checkout; one report of all.
+        """
+        code, text = self.matrix("--add", "2.16.0,/opt/nightly/bin/python")
+
+        self.assertEqual(code, 0, text)
+        run = [words[words.index("-e") + 1] for words, _ in self.calls if "tox" in words]
+        self.assertEqual(run, ["torch211", "torch213", "torch215", "torch"])
+        words, variables = self.calls[4]
+        self.assertEqual(words[:4], ["/opt/nightly/bin/python", "-m", "fxpect", "run"])
+        self.assertEqual(words[-2:], ["--graphs", "test"])
+        self.assertEqual(variables, {"PYTHONPATH": str(ROOT / "test")})
+        drifts = json.loads((self.out / "drift.json").read_text())["drifts"]
+        self.assertEqual([(one["first"], one["second"], one["same"]) for one in drifts],
+                         [("torch 2.11.0", "torch 2.13.0", False), ("torch 2.13.0", "torch 2.15.0", False),
+                          ("torch 2.15.0", "torch 2.16.0", True), ("torch 2.16.0", "torch 2.17.0.dev1", True)])
+        self.assertIn("<!doctype html>", (self.out / "drift.html").read_text())
+        self.assertIn(f"report: {self.out / 'drift.html'}", text)
+        self.assertEqual({path.stem for path in self.out.glob("*.json")},
+                         {"2.11.0", "2.13.0", "2.15.0", "2.16.0", "nightly_bin_python", "drift"})
+
+    def test_what_runs(self):
+        """Targets and patterns narrow every run."""
+        self.matrix("--torch", "2.13.0,2.15.0", "test/passes", "-k", "batch_")
+        tails = [words[words.index("--") + 1:] for words, _ in self.calls if "tox" in words]
+        self.assertEqual(tails, [["test/passes", "-k", "batch_"]] * 2)
+
+    def test_a_run_that_leaves_nothing(self):
+        """It is told, an earlier run does not stand in for it, and the others are compared."""
+        (self.out / "9.9.json").write_text("{}")
+        code, text = self.matrix("--torch", "9.9,2.13.0,2.15.0")
+        self.assertEqual(code, 1)
+        self.assertIn("  torch: failed with exit code 1, see above\n", text)
+        self.assertEqual(len(json.loads((self.out / "drift.json").read_text())["drifts"]), 1)
+        code, text = self.matrix("--torch", "9.9,2.13.0")
+        self.assertEqual(code, 1)
+        self.assertIn("report: none, since fewer than two runs have a result", text)
+
+    def test_one_torch(self):
+        """One torch alone has nothing to be compared with."""
+        code, text = self.matrix("--torch", "2.13.0")
+        self.assertEqual(code, 2)
+        self.assertIn("expected two torches or more, to compare; got 2.13.0", text)
+
+    def test_tox(self):
+        """tox -m matrix runs the same torches, in this order, and then the report."""
+        settings = configparser.ConfigParser()
+        settings.read(ROOT / "tox.ini")
+        names = list(self.script.run_tests.OWN.values())
+        self.assertIn(f"matrix = {', '.join([*names, 'matrix'])}", settings["tox"]["labels"])
+        self.assertEqual(settings["testenv:matrix"]["depends"], ", ".join(names))
+        files = re.findall(r"(\w+)\.json", settings["testenv:matrix"]["commands"])
+        self.assertEqual(files, [*names, "drift"])
+        self.assertIn("--graphs", settings["testenv"]["commands"])
 
 
 class BenchTests(unittest.TestCase):

@@ -5,7 +5,7 @@
 
 For each test and case: the same, names only, order only, capture drift, pass drift, numerics, a bug fixed, a bug new;
 grouped by cause. Of more than two runs each is compared with the one before it. Exit codes: 0 where nothing differs,
-1 where something does, 2 misuse, such as a run without graphs, 5 where a run has no test.
+1 where something does (0 with --exit-zero), 2 misuse, such as a run without graphs, 5 where a run has no test.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", type=Path, metavar="FILE", help="write one page with the graphs side by side")
     parser.add_argument("--lines", type=_number, default=MAX_LINES, metavar="N",
                         help=f"print at most N lines of each diff, 0 for all (default: {MAX_LINES})")
+    parser.add_argument("--exit-zero", action="store_true", help="end with 0 where the runs differ too")
     parser.add_argument("--color", choices=("auto", "always", "never"), default="auto",
                         help="default: auto, which honours NO_COLOR and FORCE_COLOR")
 
@@ -53,7 +54,8 @@ def main(arguments: argparse.Namespace) -> int:
     print("\n\n".join(as_text(drift, paint, max_lines=arguments.lines) for drift in drifts))
     if not all(run.verdicts for run in runs):
         return exit_codes.NOTHING_RAN
-    return exit_codes.FAILURES if any(drift.differences for drift in drifts) else exit_codes.OK
+    differs = any(drift.differences for drift in drifts) and not arguments.exit_zero
+    return exit_codes.FAILURES if differs else exit_codes.OK
 
 
 def read_run(path: Path) -> RunReport:
