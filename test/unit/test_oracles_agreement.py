@@ -7,7 +7,7 @@ import torch
 
 from fxpect.cases.functions import assert_rewrites
 from fxpect.oracles import evidence as evidence_module
-from fxpect.oracles.agreement import plainly_agree
+from fxpect.oracles.agreement import QuickLook
 from fxpect.oracles.evidence import Evidence
 from fxpect.specs import T
 
@@ -15,7 +15,7 @@ from fxpect.specs import T
 def agree(before, after, *args):
     """Return what the quick look says of two traced functions or modules."""
     args = list(args) or [torch.tensor([[1.0, -2.0, 0.0]])]
-    return plainly_agree(Evidence(torch.fx.symbolic_trace(before), torch.fx.symbolic_trace(after), args), args)
+    return QuickLook(Evidence(torch.fx.symbolic_trace(before), torch.fx.symbolic_trace(after), args)).agrees(args)
 
 
 class Stateful(torch.nn.Module):

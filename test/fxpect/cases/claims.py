@@ -15,7 +15,7 @@ from fxpect.cases.phases import Discard, Phase, current
 from fxpect.errors import CheckFailure, FxpectError, InputDrift, NoRewrite, UnexpectedRewrite
 from fxpect.examples import Example, inputs_text
 from fxpect.execution import Pass, as_pass
-from fxpect.oracles.agreement import plainly_agree
+from fxpect.oracles.agreement import QuickLook
 from fxpect.oracles.effects import find_effects
 from fxpect.oracles.evidence import ERROR, severity_of
 from fxpect.oracles.judge import ALWAYS, OFF, Result, judge
@@ -154,8 +154,9 @@ class Claim:
         if evidence is None:  # nothing changed, so nothing was run
             return trial
         excused = [cause for cause, weight in self._severity().items() if weight != ERROR]
+        look = QuickLook(evidence)
         for seed in range(options.seed + 1, options.seed + options.seeds):
-            if plainly_agree(evidence, trial.example.realize(seed=seed, device=options.device)):
+            if look.agrees(trial.example.realize(seed=seed, device=options.device)):
                 continue
             there = evidence.at(trial.example.realize(seed=seed, device=options.device))
             if there.expected.error is not None:

@@ -15,29 +15,41 @@ from fxpect.oracles.observe import generated_code, seeded
 from fxpect.oracles.tracing import leaves_memory_unset
 
 
-def plainly_agree(evidence: Evidence, args: Sequence[Any]) -> bool:
-    """Whether both graphs do the same with ``args``, bit for bit, and nothing that needs a closer look.
+class QuickLook:
+    """Two graphs that are run on one list of arguments after another, by their generated code and without gradients."""
 
-    True says that numerics, effects and structure hold for these arguments, which are used up. False says nothing:
-    a graph raises, anything differs, the modules own tensors or a graph reads memory that nobody wrote. The runs
-    are without gradients, and of the generated code alone.
-    """
-    if evidence.state_before or evidence.state_after or any(evidence.epilogues) or _reads_unset(evidence):
-        return False
-    given = [copy_args(args), list(args)]
-    sides = []
-    with torch.no_grad(), seeded(evidence.seed) as start:
-        for gm, own in zip((evidence.before, evidence.after), given, strict=True):
-            torch.default_generator.set_state(start)
-            try:
-                leaves, spec = _flat(generated_code(gm)(*own))
-            except Exception:
-                return False
-            sides.append(([*own, *leaves], spec, torch.default_generator.get_state()))
-    (values, spec, random), (others, other_spec, other_random) = sides
-    if spec != other_spec or not torch.equal(random, other_random) or len(values) != len(others):
-        return False
-    return all(map(_same, values, others)) and _sharing(values) == _sharing(others)
+    def __init__(self, evidence: Evidence):
+        self.evidence = evidence
+        self.sides = [generated_code(gm) for gm in (evidence.before, evidence.after)]
+        self.needs_more = bool(evidence.state_before or evidence.state_after or any(evidence.epilogues)) or any(
+            leaves_memory_unset(node) for node in evidence.after.graph.nodes
+        )
+        self.seed = evidence.seed if evidence.expected.drew or evidence.ran.drew else None
+
+    def agrees(self, args: Sequence[Any]) -> bool:
+        """Whether both graphs do the same with ``args``, bit for bit, and nothing that needs a closer look.
+
+        True says that numerics, effects and structure hold for these arguments, which are used up. False says
+        nothing: a graph raises, anything differs, the modules own tensors or a graph reads memory that nobody wrote.
+        """
+        if self.needs_more:
+            return False
+        ran = []
+        with torch.no_grad(), seeded(self.seed) as start:
+            for call, own in zip(self.sides, (copy_args(args), list(args)), strict=True):
+                if start is not None:
+                    torch.default_generator.set_state(start)
+                try:
+                    leaves, spec = _flat(call(*own))
+                except Exception:
+                    return False
+                ran.append(([*own, *leaves], spec, None if start is None else torch.default_generator.get_state()))
+        (values, spec, random), (others, other_spec, other_random) = ran
+        if spec != other_spec or len(values) != len(others):
+            return False
+        if random is not None and not torch.equal(random, other_random):
+            return False
+        return all(map(_same, values, others)) and _sharing(values) == _sharing(others)
 
 
 def _flat(outputs: Any) -> tuple[Sequence[Any], Any]:
@@ -68,7 +80,3 @@ def _sharing(values: Sequence[Any]) -> list[tuple[int, int, int]]:
         (storages.index(storage), objects.index(ident), tensor.storage_offset())
         for storage, ident, tensor in zip(storages, objects, tensors, strict=True)
     ]
-
-
-def _reads_unset(evidence: Evidence) -> bool:
-    return any(leaves_memory_unset(node) for node in evidence.after.graph.nodes)

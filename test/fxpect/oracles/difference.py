@@ -41,7 +41,8 @@ def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     if a.dtype in _PLAIN and b.dtype is a.dtype and a.layout is b.layout is torch.strided and not a.is_neg() \
             and not b.is_neg():
         bits = _BITS[a.itemsize]
-        return torch.equal(a.detach().view(bits), b.detach().view(bits))
+        a, b = (tensor.detach() if tensor.requires_grad else tensor for tensor in (a, b))
+        return torch.equal(a.view(bits), b.view(bits))
     if a.is_quantized:
         return torch.equal(a, b)
     if a.layout != torch.strided:
