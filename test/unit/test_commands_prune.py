@@ -260,19 +260,20 @@ class RefusalTests(PruneCase):
             self.assertEqual(self.fxpect()[0], exit_codes.PENDING)
             code, errors = self.refused("--delete")
         self.assertEqual(code, exit_codes.USAGE)
-        self.assertIn("expected a project that can be written; got [Errno 30] Read-only file system", errors)
+        self.assertIn("expected a project that can be read and written; got [Errno 30] Read-only file system", errors)
         with mock.patch.object(Path, "unlink", side_effect=denied):
             code, out, _ = self.fxpect("--delete")
         self.assertEqual((code, list(self.stored())), (exit_codes.PENDING, [OLD]))
         self.assertIn("not deleted: [Errno 30] Read-only file system", out)
 
     def test_killed_between_the_two_steps(self):
-        """A move that was killed half way leaves the new file whole, and the old one to be deleted."""
+        """A move that was killed half way leaves the new file whole, and a second one takes the old one away."""
         self.renamed()
         with mock.patch.object(Path, "unlink", side_effect=KeyboardInterrupt):
             self.assertEqual(self.fxpect("--move")[0], exit_codes.INTERRUPTED)
         self.assertEqual(list(self.stored()), [OLD, NEW])
-        self.assertEqual(self.fxpect("--delete")[0], exit_codes.OK)
+        self.assertIn(f"move: {OLD} to {NEW}", self.fxpect("--delete")[1])
+        self.assertEqual(self.fxpect("--move")[0], exit_codes.OK)
         self.assertEqual(list(self.stored()), [NEW])
 
 

@@ -187,7 +187,7 @@ class CommandTests(MigrateCase):
             self.assertEqual(self.fxpect("--dry-run")[0], 0)
             code, _, errors = self.fxpect()
         self.assertEqual(code, 2)
-        self.assertIn("expected a project that can be written; got [Errno 30] Read-only file system", errors)
+        self.assertIn("expected a project that can be read and written; got [Errno 30] Read-only file system", errors)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,9 @@ def _run_command(name: str, words: list[str]) -> int:
     except BrokenPipeError:  # the reader of a pipe has seen enough
         sys.stderr.close()
         return exit_codes.OK
+    except OSError as error:
+        print(f"fxpect {name}: expected a project that can be read and written; got {error}", file=sys.stderr)
+        return exit_codes.USAGE
 
 
 def _overview(there: Sequence[str]) -> argparse.ArgumentParser:

@@ -25,6 +25,7 @@ from fxpect.fixtures.atomic import locked, sweep, write_atomic
 from fxpect.fixtures.format import Document, format_document, parse_bytes
 from fxpect.fixtures.merge import Merged, has_markers, merge, sides
 from fxpect.fixtures.paths import accept_lock, inside
+from fxpect.fixtures.reading import read_data
 from fxpect.fixtures.store import Store
 from fxpect.fixtures.switches import refuse_in_ci
 
@@ -62,12 +63,9 @@ def main(arguments: argparse.Namespace) -> int:
         return _drive(*arguments.driver)
     refuse_in_ci("fxpect merge")
     store = Store.at(arguments.fixtures)
-    try:
-        with locked(accept_lock(store.root)):
-            sweep(store.root, deep=True)
-            rows = [_merge_file(store.root, path) for path in _conflicted(store, arguments.files)]
-    except OSError as error:
-        raise FxpectError(f"expected a project that can be written; got {error}") from None
+    with locked(accept_lock(store.root)):
+        sweep(store.root, deep=True)
+        rows = [_merge_file(store.root, path) for path in _conflicted(store, arguments.files)]
     if arguments.json:
         print(json.dumps([row.fields for row in rows], indent=1, sort_keys=True))
     else:
@@ -92,16 +90,15 @@ def _conflicted(store: Store, files: list[str]) -> list[str]:
 
 def _marked(root: Path, path: str) -> bool:
     try:
-        file = inside(root, path)
-        return file.is_file() and has_markers(file.read_bytes())
-    except (OSError, FxpectError):
+        return has_markers(read_data(root, path) or b"")
+    except FxpectError:
         return False  # status and verify say what is wrong with it
 
 
 def _merge_file(root: Path, path: str) -> Row:
     try:
         file = inside(root, path)
-        base, ours, theirs = sides(file.read_bytes(), file)
+        base, ours, theirs = sides(read_data(root, path) or b"", file)
         merged = merge(base, ours, theirs, file)
         write_atomic(file, format_document(merged.document, file).encode())
     except (OSError, FxpectError) as error:

@@ -17,7 +17,6 @@ from collections import Counter
 from fxpect.commands import exit_codes
 from fxpect.commands.owners import printable
 from fxpect.commands.selecting import add_common
-from fxpect.errors import FxpectError
 from fxpect.fixtures.atomic import locked, sweep
 from fxpect.fixtures.migrate import CORRUPT, CURRENT, REFUSED, TO_MIGRATE, migrate
 from fxpect.fixtures.paths import accept_lock
@@ -40,13 +39,10 @@ def main(arguments: argparse.Namespace) -> int:
     if write:
         refuse_in_ci("fxpect migrate")
     store = Store.at(arguments.fixtures)
-    try:
-        with locked(accept_lock(store.root)) if write else contextlib.nullcontext():
-            if write:
-                sweep(store.root, deep=True)
-            found = [migrate(store.root, path, write=write) for path in store.paths()]
-    except OSError as error:
-        raise FxpectError(f"expected a project that can be written; got {error}") from None
+    with locked(accept_lock(store.root)) if write else contextlib.nullcontext():
+        if write:
+            sweep(store.root, deep=True)
+        found = [migrate(store.root, path, write=write) for path in store.paths()]
     if arguments.json:
         print(json.dumps([dataclasses.asdict(one) for one in found], indent=1, sort_keys=True))
     else:

@@ -22,7 +22,8 @@ from fxpect.commands import exit_codes
 from fxpect.commands.owners import OWNED, STALE, UNKNOWN, Owner, Owners, owners_of, printable, unknown_lines
 from fxpect.commands.selecting import add_common
 from fxpect.errors import FixtureError, FxpectError
-from fxpect.fixtures.atomic import locked, write_atomic
+from fxpect.fixtures.atomic import locked, sweep, write_atomic
+from fxpect.fixtures.case import Case
 from fxpect.fixtures.format import format_document
 from fxpect.fixtures.paths import accept_lock, inside, test_of
 from fxpect.fixtures.store import Store
@@ -65,17 +66,16 @@ def main(arguments: argparse.Namespace) -> int:
     writes = arguments.move or arguments.delete
     if writes:
         refuse_in_ci("fxpect prune with --move or --delete")
-    try:
-        with locked(accept_lock(store.root)) if writes else contextlib.nullcontext():
-            owners = Owners(store.root, arguments.tests)
-            found, nameless = owners_of(owners, store.paths())
-            _refuse_unread(owners)
-            plans = _plans(store, owners, found)
-            for plan in plans:
-                if (arguments.move and plan.action == MOVE) or (arguments.delete and plan.action == DELETE):
-                    _do(store.root, plan)
-    except OSError as error:
-        raise FxpectError(f"expected a project that can be written; got {error}") from None
+    with locked(accept_lock(store.root)) if writes else contextlib.nullcontext():
+        if writes:
+            sweep(store.root, deep=True)
+        owners = Owners(store.root, arguments.tests)
+        found, nameless = owners_of(owners, store.paths())
+        _refuse_unread(owners)
+        plans = _plans(store, owners, found)
+        for plan in plans:
+            if (arguments.move and plan.action == MOVE) or (arguments.delete and plan.action == DELETE):
+                _do(store.root, plan)
     unknown = [one.path for one in found if one.state == UNKNOWN]
     if arguments.json:
         print(json.dumps({"stale": [dataclasses.asdict(plan) for plan in plans], "unknown": unknown,
@@ -114,16 +114,21 @@ def _plans(store: Store, owners: Owners, found: Iterable[Owner]) -> list[Plan]:
     if not stale:
         return []
     stored = set(store.paths())
+    moved = _cases(store, [one.path for one in found if one.state in (OWNED, UNKNOWN)])
     proposed = _proposed(store, owners, stored)
     tests = set(owners.tests())
     plans, taken = [], collections.Counter[str]()
     for one in stale:
         try:
-            keys = {case.key for case in store.read(one.path).cases}
+            cases = store.read(one.path).cases
         except FixtureError as error:
             plans.append(Plan(one.path, KEEP, f"{one.message}, and what is stored cannot be read: {error}"))
             continue
-        targets, why = _targets(one, keys, proposed), "proposes its cases"
+        keys = {case.key for case in cases}
+        # A move that was killed half way has written the new file and left the old one.
+        targets, why = moved.get((_name(one.path)[1], cases), []), "stores the same cases"
+        if not targets:
+            targets, why = _targets(one, keys, proposed), "proposes its cases"
         if not targets:
             targets = _alike(one, tests, stored | proposed.keys())
             why = "is called alike, and stores nothing: run it afterwards"
@@ -140,6 +145,15 @@ def _plans(store: Store, owners: Owners, found: Iterable[Owner]) -> list[Plan]:
             plan.problem = f"several stale files may be those of {test_of(plan.to)}: delete all but one by hand"
             plan.to = ""
     return plans
+
+
+def _cases(store: Store, paths: Iterable[str]) -> dict[tuple[str, tuple[Case, ...]], list[str]]:
+    """Return the stored files of tests that are there, by the method and by all they hold."""
+    found: dict[tuple[str, tuple[Case, ...]], list[str]] = {}
+    for path in paths:
+        with contextlib.suppress(FixtureError):
+            found.setdefault((_name(path)[1], store.read(path).cases), []).append(path)
+    return found
 
 
 def _proposed(store: Store, owners: Owners, stored: set[str]) -> dict[str, set[str]]:
@@ -189,8 +203,11 @@ def _do(root: Path, plan: Plan) -> None:
         if plan.action == MOVE:
             document = dataclasses.replace(Store(root).read(plan.path), test=test_of(plan.to))
             target = inside(root, plan.to)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(target, format_document(document, target).encode())
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_atomic(target, format_document(document, target).encode())
+            elif Store(root).read(plan.to) != document:
+                raise FxpectError(f"expected no other file there; got that of {test_of(plan.to)}, whose head differs")
         file.unlink()
         with contextlib.suppress(OSError):  # others are stored there
             file.parent.rmdir()

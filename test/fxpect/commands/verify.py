@@ -11,7 +11,8 @@ import argparse
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fxpect.commands import exit_codes
@@ -21,7 +22,7 @@ from fxpect.errors import FixtureError, FxpectError
 from fxpect.fixtures.bugs import TABLE, entries
 from fxpect.fixtures.format import Document, format_document
 from fxpect.fixtures.lint import faults
-from fxpect.fixtures.paths import test_of
+from fxpect.fixtures.paths import SUFFIX, test_of
 from fxpect.fixtures.store import Store
 
 CORRUPT, PENDING = "corrupt", "pending"
@@ -50,7 +51,8 @@ def main(arguments: argparse.Namespace) -> int:
     owners = Owners(store.root)
     found, nameless = owners_of(owners, store.paths())
     wrong = [Fault(CORRUPT, path, f"{message}: rename or delete it") for path, message in nameless]
-    wrong += [*_hidden(store.root), *_unowned(owners, found), *_table(store.root), *_left(store)]
+    wrong += [*_alike(store.paths()), *_hidden(store.root), *_unowned(owners, found), *_table(store.root)]
+    wrong += _left(store)
     files = cases = 0
     for path, document in store.documents():
         files += 1
@@ -108,14 +110,28 @@ def _line(text: str | None) -> str:
     return "no more lines" if text is None else repr(text)
 
 
+def _alike(paths: Iterable[str]) -> Iterator[Fault]:
+    """Yield the paths that a file system which ignores case, or how a letter is composed, takes for another one."""
+    seen: dict[str, str] = {}
+    for path in paths:
+        folded = unicodedata.normalize("NFC", path).casefold()
+        other = seen.setdefault(folded, path)
+        if other != path:
+            yield Fault(CORRUPT, path, f"expected a name that differs from {Path(other).name} by more than its case: "
+                                       "some checkouts can hold only one of them: rename the test")
+
+
 def _hidden(root: Path) -> Iterator[Fault]:
-    """Yield the folders below which nothing is looked at: links, and those that cannot be read."""
+    """Yield folders in the place of files, and those below which nothing is looked at: links, and unreadable ones."""
     unreadable: list[OSError] = []
     for folder, names, _ in os.walk(root, onerror=unreadable.append):
         for name in names:
             if Path(folder, name).is_symlink():
                 yield Fault(CORRUPT, Path(folder, name).relative_to(root).as_posix(),
                             "expected a folder; got a link, which is not followed: put the files themselves there")
+            elif name.endswith(SUFFIX):
+                yield Fault(CORRUPT, Path(folder, name).relative_to(root).as_posix(),
+                            "expected a stored file; got a folder: rename or delete it")
     for error in unreadable:
         if not isinstance(error, FileNotFoundError):  # no fixtures yet
             yield Fault(CORRUPT, str(error.filename), f"expected a folder that can be read; got {error}")
