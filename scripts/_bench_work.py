@@ -164,6 +164,41 @@ def write_store(root: Path, files: int, cases: int) -> None:
         path.write_text(format_document(document), encoding="utf-8")
 
 
+def write_proposals(root: Path) -> dict[Path, bytes]:
+    """Propose another result for each case below ``root``; return every file of store and proposals as it is then."""
+    import dataclasses
+
+    from fxpect.fixtures.format import Document, digest, format_case
+    from fxpect.fixtures.pending import AFTER_CHANGED, Entry
+    from fxpect.fixtures.store import Store
+
+    store = Store(root)
+    lines = []
+    for path, document in store.documents():
+        assert isinstance(document, Document)
+        for case in document.cases:
+            new = dataclasses.replace(case, after=(case.after or "").replace("torch.sub", "torch.mul"))
+            lines.append(Entry(path, document.test, case.key, AFTER_CHANGED, format_case(new), compared=case.key,
+                               digest=digest(case), torch="2.13.0", run="bench", pid=1, attempt=1).to_json())
+    file = store.pending.folder / "bench" / "1.jsonl"
+    file.parent.mkdir(parents=True)
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return {path: path.read_bytes() for path in (file, *root.rglob("*.fx"))}
+
+
+def accept_store(root: Path, files: dict[Path, bytes]) -> None:
+    """Put the files back, and accept everything that is proposed, as ``fxpect accept --all`` does."""
+    from fxpect.fixtures.accept import ACCEPTED, accept
+    from fxpect.fixtures.store import Store
+
+    for path, data in files.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+    outcomes = accept(root, Store(root).pending.live(), deep_sweep=True)
+    if not outcomes or any(outcome.status != ACCEPTED for outcome in outcomes) or Store(root).pending.live():
+        raise AssertionError(f"not everything proposed below {root} was accepted")
+
+
 def compare_store(root: Path) -> None:
     """Read everything below ``root`` and compare each case with a result that is equal."""
     from fxpect.fixtures.case import Case

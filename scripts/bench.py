@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from unittest import mock
 
 import _bench_work as work
 import _readme as readme
@@ -32,6 +33,8 @@ import _readme as readme
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROUNDS = 3
+# A store of the bench's own, in which a person accepts.
+ACCEPTING = {"CI": "", "FXPECT_FIXTURES": "", "FXPECT_PENDING": ""}
 # In a round each side takes turns for about so long, one of which takes at least so long.
 MIN_SECONDS, MAX_TURNS, LEAST_SECONDS = 2.0, 10, 0.02
 
@@ -145,6 +148,20 @@ def stored_cases() -> Iterator[Pair]:
         yield Pair("10,000 cases (seconds)", lambda: work.compare_store(Path(folder, "100")), None, bound=1.0)
         yield Pair("10,000 cases over 5 times 2,000", lambda: work.compare_store(Path(folder, "100")),
                    lambda: work.compare_store(Path(folder, "20")), bound=1.3, scale=5)
+
+
+@bench("accepted cases")
+def accepted_cases() -> Iterator[Pair]:
+    """Accepting a new result for every stored case, proposals read and forgotten, in seconds; without torch."""
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, ACCEPTING):
+        roots = {files: Path(folder, str(files), "fixtures") for files in (20, 100)}
+        kept = {}
+        for files, root in roots.items():
+            work.write_store(root, files, cases=100)
+            kept[files] = work.write_proposals(root)
+        ours, base = (functools.partial(work.accept_store, roots[files], kept[files]) for files in (100, 20))
+        yield Pair("10,000 cases (seconds)", ours, None, bound=5.0)
+        yield Pair("10,000 cases over 5 times 2,000", ours, base, bound=1.3, scale=5)
 
 
 @bench("property")
