@@ -1,6 +1,7 @@
 """The catalogue of passes: names, conditions on torch, and recipes that are scripts too."""
 
 import contextlib
+import dataclasses
 import unittest
 from importlib import metadata
 from unittest import mock
@@ -8,6 +9,7 @@ from unittest import mock
 import torch
 from torch._inductor.virtualized import V
 
+from fxpect.campaign import plan
 from fxpect.errors import FxpectError
 from fxpect.passes import catalogue as module
 from fxpect.passes.catalogue import STAGES, CataloguedPass, Innocent, applies, catalogue, find, recipe, register
@@ -135,8 +137,16 @@ class CatalogueTests(unittest.TestCase):
         found = {}
         models = (Innocent("old", double, (T(2, 3),), torch="<1.0"), Innocent("new", double, (T(2, 3),)))
         module._add(found, [entry("a", models=models), entry("b", torch="<1.0")], "test")
-        self.assertEqual([(name, [m.name for m in each.models]) for name, each in found.items()],
-                         [("a", ["new"])])
+        self.assertEqual([(name, [m.name for m in each.models], [m.name for m in each.dormant])
+                          for name, each in found.items()], [("a", ["new"], ["old"])])
+
+    def test_searched_next_to_what_another_torch_rewrites(self):
+        """A search starts from the models that the installed torch leaves alone too."""
+        dormant = Innocent("old", double, (T(3),), torch="<1.0")
+        with mock.patch.object(plan, "find", lambda name: dataclasses.replace(entry("a"), dormant=(dormant,))):
+            _, starts, _ = plan._resolve("a", None, None, None)
+
+        self.assertEqual([start.inputs for start in starts], [model.inputs for model in (*entry("a").models, dormant)])
 
     def test_severity_says_what_the_stage_forgives(self):
         """Excuses become causes that judge weighs as "off"."""

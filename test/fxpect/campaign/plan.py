@@ -48,7 +48,7 @@ def _resolve(name: str, model: str | None, inputs: str | None,
         return pass_, [_start(entry, given, specs, capture or entry.capture)], judging
     assert entry is not None
     return pass_, [_start(entry, innocent.model, innocent.inputs, capture or innocent.capture or entry.capture)
-                   for innocent in entry.models], judging
+                   for innocent in (*entry.models, *entry.dormant)], judging
 
 
 def _start(entry: CataloguedPass, model: Any, inputs: tuple, capture: str) -> Start:

@@ -107,7 +107,8 @@ class CataloguedPass:
     ``idempotent``: a second run changes nothing. ``dead_nodes_ok``: the stage removes dead nodes later,
     so texts are compared without them. ``off`` names oracles that cannot judge this pass. ``why`` gives
     the reason. ``writes`` says what a firing pass changes: "graph", or only the "order" of independent
-    nodes, their "names", or their "types" (``node.type``).
+    nodes, their "names", or their "types" (``node.type``). ``dormant`` are the models that it rewrites on another
+    torch alone, which the catalogue fills in: it may go wrong next to them all the same.
     """
 
     name: str
@@ -129,6 +130,7 @@ class CataloguedPass:
     off: tuple[str, ...] = ()
     why: str = ""
     writes: str = "graph"
+    dormant: tuple[Innocent, ...] = ()
 
     def __post_init__(self) -> None:
         if self.stage not in STAGES:
@@ -236,4 +238,5 @@ def _add(entries: dict[str, CataloguedPass], found: Iterable[CataloguedPass], or
             raise FxpectError(f"{origin}: a pass named {entry.name!r} is in the catalogue already")
         models = tuple(model for model in entry.models if applies(model.torch))
         if applies(entry.torch) and models:
-            entries[entry.name] = dataclasses.replace(entry, models=models)
+            dormant = tuple(model for model in entry.models if model not in models)
+            entries[entry.name] = dataclasses.replace(entry, models=models, dormant=dormant)
