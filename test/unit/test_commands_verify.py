@@ -158,7 +158,9 @@ class StaleTests(VerifyCase):
     def test_pending(self):
         """A proposal is a fault until it is answered, and so is a line that cannot be read."""
         self.propose("XTests", "test_y", ONE)
-        self.assertFault(4, f"{ONE.key}  new case", "fxpect accept or fxpect reject", kind="pending")
+        self.assertFault(4, f"{PATH}: {ONE.key}  new case  torch 2.13: fxpect review", kind="pending")
+        self.propose("XTests", "test_y", ONE, TWO)
+        self.assertFault(4, f"{PATH}: 2 proposals: fxpect review", kind="pending")
         self.write(".fxpect/pending/run1/1.jsonl", "{}\n")
         for path in (self.root / ".fxpect/pending/run1").glob("*.jsonl"):
             if path.name != "1.jsonl":

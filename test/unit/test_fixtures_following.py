@@ -142,6 +142,9 @@ class FollowingTests(ProjectCase):
     def test_method_is_renamed(self):
         """The test that proposes the same cases takes them over."""
         renamed = FOLDS.replace("test_folds", "test_folds_two")
+        path = self.root / "test/test_fold.py"
+        path.write_text(path.read_text().replace("test_folds", "test_folds_two"))
+        self.assertIn("run the tests first if it was renamed, such as to test_folds_two\n", self.tell("prune", code=4))
         self.assertEqual(self.execute(renamed, NESTED), ["test_folds_two"])
         self.tell("prune", "--move", "--delete")
         self.assertEqual(self.execute(renamed, NESTED), [])

@@ -235,7 +235,7 @@ torch bugs still there    1
     A.test_known  issue 17
 skipped                   2
     2 of them: needs CUDA
-look at                   fxpect status, then fxpect diff: what this run proposes (.fxpect/pending/)
+look at                   fxpect review: what this run proposes (.fxpect/pending/), equal changes as one question
                           .fxpect/runs/: before, after and diff of the passes that failed
                           fxpect run test/test_a.py -k A.test_x
 FAILED: 1 of 5 tests""")

@@ -12,7 +12,7 @@ import torch
 from fxpect.cases.claims import Trial, difference
 from fxpect.cases.givens import read_value, value_text
 from fxpect.cases.phases import FRESH, PINNED, Phase, current
-from fxpect.errors import CaptureDrift, CheckFailure, FxpectError
+from fxpect.errors import CaptureDrift, CheckFailure, FxpectError, PassDrift
 from fxpect.examples import Example
 from fxpect.execution import run_pass
 from fxpect.fixtures.case import Case
@@ -296,6 +296,10 @@ def _told(
     )
     if isinstance(made, CaptureDrift):
         tally.add("capture drift", detail=f"{case.key} {stored.test}")
+    elif isinstance(made, PassDrift):
+        changed = [one for one in settled.differences if one.kind != MUST and one.expected and one.got]
+        words = [difference(one.expected or "", one.got or "") for one in changed] or [settled.differences[0].reason]
+        tally.add("pass drift", detail="; ".join(words))
     return made
 
 

@@ -21,6 +21,8 @@ from fxpect.fixtures.store import Store
 from fxpect.text.diff import graph_diff
 
 MAX_LINES = 200
+# Here two results of a pass are compared, not the graphs before and after it.
+_HEADS = {"--- before": "--- stored", "+++ after": "+++ this run"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -100,5 +102,5 @@ def told(expected: str, got: str, text_only: bool = False) -> tuple[str, list[st
     if not text_only:
         with contextlib.suppress(FxpectError):
             found = graph_diff(expected, got)
-            return found.summary, found.lines
+            return found.summary, [_HEADS.get(line, line) for line in found.lines]
     return "", line_diff(expected, got, limit=1_000_000).split("\n")

@@ -14,6 +14,7 @@ import argparse
 import collections
 import contextlib
 import dataclasses
+import difflib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,6 +30,7 @@ from fxpect.fixtures.paths import accept_lock, inside, test_of
 from fxpect.fixtures.store import Store
 from fxpect.fixtures.switches import refuse_in_ci
 
+MAX_NAMES = 3
 MOVE, DELETE, KEEP = "move", "delete", "keep"
 _DONE = {MOVE: "moved", DELETE: "deleted"}
 
@@ -139,7 +141,7 @@ def _plans(store: Store, owners: Owners, found: Iterable[Owner]) -> list[Plan]:
             plans.append(Plan(one.path, MOVE, f"{one.message}; {test_of(targets[0])} {why}", to=targets[0]))
             taken[targets[0]] += 1
         else:
-            plans.append(Plan(one.path, DELETE, one.message))
+            plans.append(Plan(one.path, DELETE, one.message + _renamed(one, tests, stored | proposed.keys())))
     for plan in plans:
         if taken[plan.to] > 1:
             plan.problem = f"several stale files may be those of {test_of(plan.to)}: delete all but one by hand"
@@ -185,6 +187,15 @@ def _alike(one: Owner, tests: set[str], taken: set[str]) -> list[str]:
         return []
     return [path for path in sorted(tests - taken)
             if _name(path) == (owner, method) or (Path(path).parent == here and _name(path)[1] == method)]
+
+
+def _renamed(one: Owner, tests: set[str], taken: set[str]) -> str:
+    """Return what to do before a file is deleted whose class has tests that store nothing: a run tells by its cases."""
+    owner, method = _name(one.path)
+    alike = [name for path in tests - taken for name in [_name(path)[1]]
+             if Path(path).parent == Path(one.path).parent and _name(path)[0] == owner]
+    near = difflib.get_close_matches(method, alike, n=MAX_NAMES)
+    return f"; run the tests first if it was renamed, such as to {' or '.join(near)}" if near else ""
 
 
 def _name(path: str) -> tuple[str, str]:

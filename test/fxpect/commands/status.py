@@ -49,7 +49,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"pending {len(entries)}, stored files {files}, cases {cases}, corrupt {len(corrupt)}, "
               f"notes {len(notes)}")
         if entries:
-            print("  fxpect diff\n  fxpect accept --all")
+            print("  fxpect review\n  fxpect diff\n  fxpect accept --all")
     return exit_codes.CORRUPT if corrupt else exit_codes.OK
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import os
 import unicodedata
@@ -165,7 +166,9 @@ def _left(store: Store) -> Iterator[Fault]:
         live, unreadable = store.pending.live(), store.pending.all()[1]
     except OSError as error:
         raise FxpectError(f"expected proposals that can be read; got {error}") from None
-    for entry in live:
-        yield Fault(PENDING, entry.path, f"{heading(entry)}: fxpect diff, then fxpect accept or fxpect reject")
+    for path, group in itertools.groupby(live, key=lambda entry: entry.path):
+        first, *others = group
+        what = f"{len(others) + 1} proposals" if others else heading(first)
+        yield Fault(PENDING, path, f"{what}: fxpect review")
     for message in unreadable:
         yield Fault(PENDING, str(store.pending.folder), f"{message}: delete that line")

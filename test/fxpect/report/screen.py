@@ -93,7 +93,7 @@ def _known_bugs(report: RunReport) -> list[str]:
 def _look_at(report: RunReport, whole: Tally) -> list[str]:
     places = []
     if whole["proposed"] or whole["capture drift"] or whole["pass drift"]:
-        places.append("fxpect status, then fxpect diff: what this run proposes (.fxpect/pending/)")
+        places.append("fxpect review: what this run proposes (.fxpect/pending/), equal changes as one question")
     if whole["saved"]:
         places.append(".fxpect/runs/: before, after and diff of the passes that failed")
     places += [rerun(verdict) for verdict in report.bad[:MAX_LINES]]
