@@ -154,8 +154,11 @@ class GoldenTests(InStore):
         """A pass that gives another graph is PassDrift, in words and lines, with the commands."""
         self.run_test(case())
         self.accept()
+        tally.take()
         (message,) = self.run_test(case(pass_=folds_and_copies))
+        (told,) = tally.take().details["pass drift"]
 
+        self.assertRegex(told, r"^\+1 clone after relu")
         self.assertIn("PassDrift", message)
         self.assertIn("[fixture] pass folds_and_copies: ", message)
         self.assertIn("the graph after is not the stored one: ", message)
@@ -225,7 +228,28 @@ class GoldenTests(InStore):
         (message,) = self.run_test(Golden)
 
         self.assertIn("expected the test to reach every stored case", message)
-        self.assertIn("where only other torches make one, its after: becomes 'after torch<A.B:'", message)
+        (entry,) = self.pending()
+        self.assertEqual(entry.kind, "case gone")
+        self.assertIn(f"\n    fxpect accept {entry.key}", message)
+        with mock.patch.dict(os.environ, EXPECTTEST_ACCEPT="1"):
+            self.assertEqual(len(self.run_test(Golden)), 1)
+        self.assertEqual(len(self.stored()), 1)
+        self.accept()
+        self.assertEqual((self.stored(), self.run_test(Golden)), ({}, []))
+
+    def test_reached_again(self):
+        """What was proposed to be taken out is not, once the test makes it again."""
+        self.run_test(case())
+        self.accept()
+
+        class Golden(GoldenCase):
+            def test(self):
+                self.assertRewrites(folds, two_relus, T(4))
+
+        self.run_test(Golden)
+        self.assertEqual(len(self.pending()), 1)
+        self.assertEqual(self.run_test(case()), [])
+        self.assertEqual(self.pending(), [])
 
     def test_failing_test_need_not_reach_every_case(self):
         """A test that fails or is skipped says nothing of the cases it never reached."""

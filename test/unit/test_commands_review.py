@@ -242,6 +242,17 @@ class GroupTests(ReviewCase):
 class CommandTests(ReviewCase):
     """Without a terminal."""
 
+    def test_cases_that_are_gone_are_one_group(self):
+        """What a test no longer makes is one question, in words; to accept it takes the cases out."""
+        self.change([(graph(number), graph(number)) for number in range(3)])
+        Store.for_test(self.root / "test/test_x.py", "X", "test_y").propose_gone("2.13.0")
+        out = self.fxpect()[1]
+        self.assertIn("group 1/1  3 cases of 1 test  case gone  torch 2.13\n"
+                      "  the test no longer makes it: to accept is to take it out\n", out)
+        self.assertIn('    -        relu_0: "f32[2]" = torch.relu(x)\n', out)
+        self.assertEqual(self.fxpect("--accept", "1")[0], exit_codes.OK)
+        self.assertFalse(self.file().exists())
+
     def test_prints_groups_and_the_commands_that_settle_each(self):
         """Words, one example, the tests, and commands that do what they say."""
         self.two_groups()

@@ -477,6 +477,73 @@ class VersionTests(AcceptCase):
         self.assertEqual(self.fx.read_bytes(), old)
 
 
+class GoneTests(AcceptCase):
+    """Cases that a test no longer makes."""
+
+    def gone(self, *cases, torch="2.13.0"):
+        """Execute the test as a whole, in which it makes only these cases."""
+        self.runs += 1
+        with mock.patch.dict(os.environ, {"FXPECT_RUN": f"run{self.runs}"}):
+            stored = Store.for_test(self.here / "test/test_x.py", "X", "test_y")
+            for case in cases:
+                stored.settle(case, torch_version=torch)
+            return stored.propose_gone(torch)
+
+    def test_a_case_is_taken_out(self):
+        """Exactly that case goes; a second accept finds it done, and the file goes with its last case."""
+        one, two = Case.make(BEFORE, after=AFTER), Case.make("b", options="o=1", raises="ValueError: no")
+        self.store(one, two)
+        self.assertEqual(self.gone(one), (two,))
+        entries = self.live()
+        self.assertEqual([outcome.status for outcome in accept(self.root, entries)], [ACCEPTED])
+        self.assertEqual(self.cases(), (one,))
+        self.assertEqual([outcome.status for outcome in accept(self.root, entries)], [ALREADY])
+        self.gone()
+        self.assertEqual(self.accept(), [ACCEPTED])
+        self.assertFalse(self.fx.exists())
+        self.assertEqual(self.live(), [])
+
+    def test_a_case_that_changed_since_stays(self):
+        """What somebody edited since is outdated, and nothing is written."""
+        self.store(Case.make(BEFORE, after=AFTER))
+        self.gone()
+        self.store(Case.make(BEFORE, after=OTHER))
+        self.assertEqual(len(outdated(self.root, self.live())), 1)
+        self.assertEqual(self.accept(), [OUTDATED])
+        self.assertEqual(self.cases(), (Case.make(BEFORE, after=OTHER),))
+
+    def test_other_torches_keep_theirs(self):
+        """With a section, from another machine, or where the torch has a section, only that torch's part goes."""
+        plain, both = Case.make(BEFORE, after=AFTER), Case.make(BEFORE, after=AFTER, afters=[("torch>=2.15", OTHER)])
+        for stored, options, afters in ((plain, {"version_section": True}, (("torch<2.15", AFTER),)),
+                                        (plain, {"here": "2.13"}, (("torch<2.15", AFTER),)),
+                                        (both, {}, (("torch<2.15", AFTER),)), (plain, {}, None)):
+            with self.subTest(options=options):
+                self.store(stored)
+                self.gone(torch="2.15.0")
+                entries = self.live()
+                for status in (ACCEPTED, ALREADY):
+                    self.assertEqual([one.status for one in accept(self.root, entries, **options)], [status])
+                found = self.cases() if self.fx.exists() else ()
+                self.assertEqual(found, () if afters is None else (Case.make(BEFORE, afters=afters),))
+
+    def test_an_error_is_gone_for_all_or_none(self):
+        """An expected error has no sections, so one torch alone cannot take it out."""
+        error = Case.make(BEFORE, raises="ValueError: no")
+        self.store(error)
+        self.gone(torch="2.15.0")
+        self.assertEqual(self.accept(version_section=True), [REFUSED])
+        self.assertEqual(self.cases(), (error,))
+
+    def test_gone_and_new_together(self):
+        """A case that goes and one that comes are accepted together, whatever checks come with them."""
+        self.store(Case.make(BEFORE, after=AFTER, title="a"))
+        new = Case.make("n", options="o=1", after=OTHER)
+        self.gone(new)
+        self.assertEqual(self.accept(must=["has torch.sum"]), [ACCEPTED] * 2)
+        self.assertEqual([(case.key, case.must) for case in self.cases()], [(new.key, ("has torch.sum",))])
+
+
 class HereTests(AcceptCase):
     """Proposals of other torches, accepted where torch 2.13 is installed, whose results stay as they are."""
 

@@ -139,6 +139,22 @@ class FollowingTests(ProjectCase):
         old, new = (parse_bytes(stored[OLD]).cases for stored in (self.before, self.stored()))
         self.assertEqual([case for case in new if case.title != "size 5"], list(old))
 
+    def test_parameter_is_taken_out_or_changed(self):
+        """The case that is no longer made is proposed to be taken out, once the others pass, and stays until then."""
+        self.assertEqual(self.execute(sizes=(3,)), ["test_folds"])
+        self.assertEqual(self.stored(), self.before)
+        entry, = Store(self.root / "fixtures").pending.live()
+        self.assertEqual((entry.kind, entry.case.title), ("case gone", "size 4"))
+        self.assertEqual(self.execute(sizes=(3, 5)), ["test_folds"])  # a new case comes first
+        self.tell("accept", "--all")
+        self.assertEqual(self.execute(sizes=(3, 5)), ["test_folds"])
+        self.assertIn("case gone", self.tell("review"))
+        self.tell("accept", "--all")
+        self.assertEqual(self.execute(sizes=(3, 5)), [])
+        self.tell("verify")
+        titles = sorted(case.title for case in parse_bytes(self.stored()[OLD]).cases)
+        self.assertEqual(titles, ["size 3", "size 5"])
+
     def test_method_is_renamed(self):
         """The test that proposes the same cases takes them over."""
         renamed = FOLDS.replace("test_folds", "test_folds_two")

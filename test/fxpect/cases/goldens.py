@@ -140,14 +140,16 @@ class Goldens:
 
     def finish(self) -> None:
         """Raise when stored cases were never reached: the test checks less than it did."""
-        left = self._stored.unclaimed(torch.__version__) if self._stored is not None else ()
+        left = self._stored.propose_gone(torch.__version__) if self._stored is not None else ()
         if left:
+            tally.add("proposed", len(left))
             names = "\n".join(f"    {case.key}  {case.title}".rstrip() for case in left)
+            commands = "\n".join(f"    fxpect accept {case.key}" for case in left)
             raise CheckFailure(
                 "fixture",
                 f"{self.stored.test}: expected the test to reach every stored case in "
-                f"{self.stored.path}; it never made\n{names}\n  take them out of the file if they are no "
-                "longer wanted; where only other torches make one, its after: becomes 'after torch<A.B:'",
+                f"{self.stored.path}; it never made\n{names}\n  to take them out, where they are no longer wanted, "
+                f"or with --version-section where this torch alone does not make them:\n{commands}",
                 cause="fixture: never reached",
             )
 

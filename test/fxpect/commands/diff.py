@@ -16,7 +16,7 @@ from fxpect.fixtures.accept import outdated
 from fxpect.fixtures.case import Case
 from fxpect.fixtures.compare import line_diff
 from fxpect.fixtures.format import Document, format_case
-from fxpect.fixtures.pending import BEFORE_CHANGED, NEW_CASE, Entry
+from fxpect.fixtures.pending import BEFORE_CHANGED, CASE_GONE, NEW_CASE, Entry
 from fxpect.fixtures.store import Store
 from fxpect.text.diff import graph_diff
 
@@ -77,6 +77,8 @@ def changes(store: Store, entry: Entry) -> list[tuple[str, str, str]]:
     stored = None if entry.kind == NEW_CASE else stored_case(store, entry)[1]
     if stored is None:
         return []
+    if entry.kind == CASE_GONE:
+        return [("the case", format_case(stored).rstrip("\n"), "")]
     found = [("before", stored.before, entry.case.before)] if entry.kind == BEFORE_CHANGED else []
     expected = stored.raises or dict(stored.afters).get(entry.section, stored.after) or ""
     name = f"after {entry.section}" if entry.section else "after"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from fxpect.commands.diff import changes, told
 from fxpect.errors import FxpectError
 from fxpect.fixtures.accept import outdated
-from fxpect.fixtures.pending import Entry
+from fxpect.fixtures.pending import CASE_GONE, Entry
 from fxpect.fixtures.store import Store
 from fxpect.text.edits import edit_of
 
@@ -70,11 +70,15 @@ def groups_of(store: Store, entries: Sequence[Entry]) -> list[Group]:
 
 def edits(store: Store, entry: Entry) -> tuple:
     """Return the edit of each part that a proposal changes."""
+    if entry.kind == CASE_GONE:
+        return ()  # whatever it holds, it goes
     return tuple((name, edit_of(expected, got)) for name, expected, got in _parts(store, entry))
 
 
 def said(store: Store, entry: Entry) -> list[str]:
     """Return in words, a line for each part, what a proposal changes; of a new case, what the pass does."""
+    if entry.kind == CASE_GONE:
+        return ["the test no longer makes it: to accept is to take it out"]
     found = [(name, *told(expected, got)) for name, expected, got in _parts(store, entry)]
     return [f"{name}: {words or f'{len(lines)} lines of a text'}" for name, words, lines in found]
 
