@@ -61,6 +61,19 @@ class StartTests(unittest.TestCase):
 
         self.assertEqual([repr(example.inputs[0]) for example in examples], ["f32[6]"])
 
+    def test_a_graph_that_holds_its_sizes(self):
+        """Where the sizes stand in the graph, the model is captured anew with equal ones, and with first sizes of 1."""
+        def flat(x):
+            return x.exp().reshape(x.shape[0] * x.shape[1])
+
+        start = Start(flat, (T(2, 3),), "aten", dynamic=False)
+        examples = start.examples(never)
+
+        self.assertEqual([repr(example.inputs[0]) for example in examples], ["f32[2, 3]", "f32[4, 4]", "f32[1, 4]"])
+        self.assertEqual([example.triggers for example in examples], [()] * 3)
+        self.assertIn("[16]", examples[1].text)
+        self.assertEqual(len(Start(examples[0], dynamic=False).examples(never)), 1, "of an example there is no model")
+
     def test_the_first_capture_on_which_the_pass_fires(self):
         """Without a capture the first that the pass rewrites is taken, the first at all where it rewrites none."""
         taken = Start(joined, (T(2, 8), T(2, 2)), dynamic=False)

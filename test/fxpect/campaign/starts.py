@@ -16,6 +16,7 @@ from fxpect.strategies.near import step
 
 # Where the pass is not told which graph it wants, the first of these on which it rewrites is taken.
 CAPTURE_ORDER = ("export", "dynamo", "aten", "symbolic", "make_fx", "joint")
+SIDE = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,13 +40,35 @@ class Start:
         plain = self._captured(fires)
         found = [plain]
         equal = squared(plain)
-        trained = None if plain.promises.inference else requiring_grad(equal or plain)
-        found += [other for other in [trained or equal] if other is not None]
+        others = [equal] if equal is not None else self._anew(plain)
+        equal = others[0] if others else plain
+        trained = None if plain.promises.inference else requiring_grad(equal)
+        found += [*([trained] if trained is not None else others[:1]), *others[1:]]
         if self.dynamic and not isinstance(self.model, Example):
             try:
                 found.append(self._capture(plain.capture, dynamic=True))
             except Exception:  # a model that only works at one size has no dynamic neighbourhood
                 pass
+        return found
+
+    def _anew(self, plain: Example) -> list[Example]:
+        """Return the model captured with equal sizes, and with first sizes of 1.
+
+        For a graph that holds the sizes it was made for. A view of dims in another order takes a first size of 1 more
+        often than any other.
+        """
+        if isinstance(self.model, Example) or not all(isinstance(spec, TensorSpec) for spec in self.inputs):
+            return []
+        found: list[Example] = []
+        for first in (SIDE, 1):
+            inputs = tuple(spec.replace(shape=(first, *[SIDE] * len(spec.shape))[:len(spec.shape)], layout=None)
+                           if _may_be_resized(spec) else spec for spec in self.inputs)
+            if inputs == tuple(self.inputs):
+                continue
+            try:
+                found.append(dataclasses.replace(self, inputs=inputs)._capture(plain.capture))
+            except Exception:  # a model that does not take these sizes
+                continue
         return found
 
     def _captured(self, fires: Callable[[Example], bool]) -> Example:
@@ -73,15 +96,19 @@ class Start:
         return example.replace(contract=self.contract) if self.contract is not None else example
 
 
-def squared(example: Example, size: int = 4) -> Example | None:
+def squared(example: Example, size: int = SIDE) -> Example | None:
     """Return the example with every size of every input equal, so that any permutation of dims types.
 
     An input whose values are listed, such as indices, stays as it is.
     """
-    inputs = tuple(spec.replace(shape=(size,) * len(spec.shape), layout=None) if isinstance(spec, TensorSpec)
-                   and not spec.is_dynamic and not isinstance(spec.values, tuple) else spec for spec in example.inputs)
+    inputs = tuple(spec.replace(shape=(size,) * len(spec.shape), layout=None) if _may_be_resized(spec) else spec
+                   for spec in example.inputs)
     found = _given(example, inputs, "sizes", f"every size {size}")
     return None if found is None else found.replace(triggers=())  # equal sizes are nobody's cause
+
+
+def _may_be_resized(spec: Any) -> bool:
+    return isinstance(spec, TensorSpec) and not spec.is_dynamic and not isinstance(spec.values, tuple)
 
 
 def requiring_grad(example: Example) -> Example | None:
