@@ -14,12 +14,21 @@ from hypothesis import strategies as st
 from torch.fx import Graph
 
 from fxpect.errors import GraphTextError, UnknownTargetError
+from fxpect.fixtures.store import Store
 from fxpect.text.parser import parse_graph
 from fxpect.text.printer import graph_text
 from test.unit import graphs, models
 
 torch.set_num_threads(1)
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "graph_text"
+# Stored graphs that are not read back: a size that is negative for the sizes that are made up for its symbols, and
+# strides of a view that torch told in another way than it makes them.
+NOT_READ_BACK = {
+    ("RewriteTests.test_pre_grad_efficient_conv_bn_eval_pass.fx", "affine, dynamic"),
+    ("RewriteTests.test_pre_grad_quant_lift_up.fx", "views, dynamic"),
+}
+# Modules whose functions passes put into graphs; register_target allows them where their texts are to be read.
+HOMES_OF_TARGETS = {"torch._inductor.fx_passes.pre_grad", "torch._inductor.fx_passes.efficient_conv_bn_eval"}
 
 
 def one_call(expression: str, name: str = "y") -> str:
@@ -50,6 +59,28 @@ class LawTests(unittest.TestCase):
         inputs = tuple(torch.linspace(-2, 2, 6).reshape(2, 3) * scale for scale in (1.0, -0.7))
 
         self.assertTrue(graphs.same(models.run(parsed, inputs), models.run(module, inputs)))
+
+    def test_stored_graphs_are_read_back(self):
+        """Each stored graph prints as it is stored once it is read, but for the few that are named here."""
+        failed, unknown = set(), set()
+        self.enterContext(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # torch warns of a symbolic size among the arguments of a call
+        for path, document in Store(FIXTURES.parent).documents():
+            for case in document.cases:
+                for text in filter(None, (case.before, case.expected(torch.__version__))):
+                    if text.count("\ndef ") or not text.startswith("def ") or "opaque(" in text:
+                        continue  # the graphs of a sequence, what is no graph, or holds what no text can
+                    try:
+                        graph = parse_graph(text, meta_key="example_value" if "capture=dynamo" in case.options else "val")
+                        if text.strip() not in (graph_text(graph).strip(), graph_text(graph, order="program").strip()):
+                            failed.add((path.rpartition('/')[2], case.title))
+                    except UnknownTargetError as error:
+                        unknown.add(str(error).partition("got ")[2].partition(". Only")[0])
+                    except GraphTextError:
+                        failed.add((path.rpartition('/')[2], case.title))
+
+        self.assertEqual(failed, NOT_READ_BACK)
+        self.assertEqual({name.rpartition(".")[0] for name in unknown} - HOMES_OF_TARGETS, set())
 
     def test_models_are_read_back(self):
         """The text of each capture of each model is what its parsed text prints."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import math
+import operator
 import re
 from collections.abc import Callable
 from typing import Any
@@ -238,7 +240,10 @@ def _make(dtype: torch.dtype, sizes: list[Any], strides: list[Any] | None, devic
     if dtype in _QUANTIZED:
         return torch._empty_affine_quantized(sizes, scale=1.0, zero_point=0, dtype=dtype, device=device)
     if strides is None:
-        return torch.empty(sizes, dtype=dtype, device=device)
+        if all(type(size) is int for size in sizes):
+            return torch.empty(sizes, dtype=dtype, device=device)
+        # torch would write Max(1, size) for a size that may be 0, which is another text.
+        strides = list(itertools.accumulate(reversed(sizes[1:]), operator.mul, initial=1))[::-1]
     return torch.empty_strided(sizes, strides, dtype=dtype, device=device)
 
 

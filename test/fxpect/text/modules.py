@@ -21,7 +21,7 @@ from fxpect.text.effects import attribute_of
 SIGNATURE = "fxpect_signature"
 _SHOWN_ELEMENTS = 16
 _SMALL = "index:4"  # the integers of an attribute of which a text says nothing: they may be used to index
-_COUNTER = re.compile(r"_\d+$")
+_COUNTER = re.compile(r"(_\d+)+$")
 # What torch fills the state of a new norm with; its text is silent about state that is still so.
 _NEW_NORM = {"running_mean": 0, "running_var": 1, "num_batches_tracked": 0, "weight": 1, "bias": 0}
 _COUNTABLE = frozenset({torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.bool, torch.uint8,
