@@ -216,6 +216,21 @@ class JudgeTests(unittest.TestCase):
         self.assertEqual(example.replace().text, text)
         self.assertTrue(torch.equal(state, torch.get_rng_state()))
 
+    def test_sizes_stay_open(self):
+        """The texts after a pass that pins a size, and breaks the graph, are those of the capture."""
+        def pin_and_break(gm):
+            (x,) = gm.graph.find_nodes(op="placeholder")
+            if x.meta["val"].shape[0] == 3:  # adds a guard
+                retarget(gm.graph, aten.relu.default, aten.abs.default)
+
+        example, other = (capture(lambda x: x.relu(), (T(3, 4),), dynamic=True) for _ in range(2))
+
+        result = judge(pin_and_break, example)
+
+        self.assertIn("f32[s0, s1]", other.text)
+        self.assertIn("numerics", [failure.oracle for failure in result.failures])
+        self.assertEqual((result.failures[0].before, example.text), (other.text, other.text))
+
 
 class CauseTests(unittest.TestCase):
     def test_words_without_names(self):

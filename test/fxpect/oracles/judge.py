@@ -114,6 +114,8 @@ def judge(
                     collector.take([_labelled(crash)])
             return result
         _Judge(result, result.execution, collector, asked, pass_, assumed).ask(device, seed, grads)
+    if result.failures:  # the texts of the graphs as they were captured: what was assumed of sizes is forgotten by now
+        _show(result.failures, result.execution)
     return result
 
 
@@ -220,7 +222,7 @@ class _Judge:
             self.collector.take(find_serialization(execution, evidence))
 
     def _doubt(self) -> None:
-        """Discard the example when its own graph does not compute the same thing twice; else show the graphs."""
+        """Discard the example when its own graph does not compute the same thing twice."""
         result = self.result
         if result.evidence is not None and result.discarded is None:
             if any(failure.oracle in _BY_RUNNING for failure in result.failures):
@@ -228,8 +230,6 @@ class _Judge:
         if result.discarded is not None:
             result.failures.clear()
             result.notes.clear()
-        elif result.failures:
-            _show(result.failures, self.execution)
 
 
 def _show(failures: list[CheckFailure], execution: Execution) -> None:

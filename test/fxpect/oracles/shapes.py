@@ -65,6 +65,8 @@ class Assumptions:
         for name, old in self.saved.items():
             setattr(self.env, name, old)
         self.env._update_version_counter()
+        if hasattr(self.env, "_replacements_version_counter"):  # every size keeps its expression until this one moves
+            self.env._replacements_version_counter += 1
 
 
 @contextlib.contextmanager
