@@ -105,6 +105,11 @@ class KindTests(DriftCase):
         found = self.only(one, dataclasses.replace(one, before="graph break: b"))
         self.assertEqual((found.kind, found.words), ("capture drift", "graph break: a became graph break: b"))
         self.assertEqual(lines_of(found), ["@@ -1 +1 @@", "-graph break: a", "+graph break: b"])
+        for text, words in (("graph break: b\nx", "graph break: a became graph break: b; 1 more"),
+                            ("graph break: a\nx", "no lines gone, 1 new: x"),
+                            (AFTER, "graph break: a became a graph"),
+                            ("b" * 200, f"graph break: a became {'b' * 97}...")):
+            self.assertEqual(self.only(one, dataclasses.replace(one, before=text)).words, words)
 
     def test_names_and_order(self):
         """Names alone, and order alone, are kinds of their own."""
@@ -252,7 +257,7 @@ class GroupTests(DriftCase):
                      "1. pass drift, 40 cases of 1 test: pre_grad.some\n   relu became clamp\n",
                      "     test/test_x.py SomeTests.test_some  1  and 39 more\n",
                      "   --- torch 2.13.0\n   +++ torch 2.15.0\n   @@ ", "   ... 2 more lines: --lines 0",
-                     "3. only in one, 1 test\n   the test runs only with torch 2.15.0"):
+                     "3. only in one, 1 test: NewTests.test_new\n   the test runs only with torch 2.15.0"):
             self.assertIn(said, text)
         self.assertNotIn("more lines", as_text(drift, plain, max_lines=0))
 

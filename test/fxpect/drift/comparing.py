@@ -8,7 +8,7 @@ A case has the same pass, options and inputs in both runs. What may differ, and 
     pass drift      the graph before is the same, the one after is another
     numerics        the graphs after compute something else, by more than rounding
     bug new         something fails, or a known bug of torch shows, that did not in the first run
-    bug fixed       the other way around
+    bug fixed       the other way around: it does so no more
     only in one     a test or a case that the other run does not have
 """
 
@@ -39,6 +39,7 @@ _OF_TEXTS = frozenset({"CaptureDrift", "PassDrift", "GoldenMissing"})
 _TOLERANCE = {"float64": 1e-7, "complex128": 1e-7, "float32": 1.3e-6, "complex64": 1.3e-6, "float16": 1e-3,
               "bfloat16": 1.6e-2}
 _TINY = 1e-12
+_LONGEST = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,10 +276,18 @@ def said(first: str, second: str) -> str:
     """Return in words how two texts differ."""
     with contextlib.suppress(FxpectError):
         return diff.graph_diff(first, second).summary
-    gone, new = (" ".join(text.split()) for text in (first, second))
-    if len(gone) + len(new) < 160 and "\n" not in first + second:
-        return f"{gone} became {new}"
-    return f"a text of {len(first.splitlines())} lines became one of {len(second.splitlines())}"
+    lines = edit_of(first, second)
+    gone, new = ([line[1:].strip() for line in lines if line[:1] == sign] for sign in "-+")
+    if gone and new:
+        more = max(len(gone), len(new)) - 1
+        return f"{_cut(gone[0])} became {_cut(new[0])}" + (f"; {more} more" if more else "")
+    if gone or new:
+        return f"{len(gone) or 'no'} lines gone, {len(new) or 'no'} new: {_cut((gone or new)[0])}"
+    return _cut(lines[0])
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST - 3]}..."
 
 
 def different_values(ours: Iterable[Values], theirs: Iterable[Values]) -> str:

@@ -41,6 +41,11 @@ class Group:
         return sorted({one.pass_name for one in self.differences} - {""})
 
     @property
+    def title(self) -> str:
+        """The passes that it is about, or where there is none the test of the example."""
+        return ", ".join(self.passes) or self.example.test
+
+    @property
     def tests(self) -> dict[tuple[str, str], list[Difference]]:
         """The differences by file and test."""
         found: dict[tuple[str, str], list[Difference]] = {}

@@ -33,7 +33,7 @@ MEANINGS = {
     "numerics": "the graphs compute something else, by more than rounding",
     "pass drift": "of the same graph the pass makes another one",
     "capture drift": "the graph that the pass is given is another",
-    "bug fixed": "something that failed, or a known bug of torch, is gone",
+    "bug fixed": "something failed, or a known bug of torch showed, that does so no more",
     "only in one": "the other run does not have the test or the case",
     "order only": "the same lines in another order",
     "names only": "the same graph with other names",

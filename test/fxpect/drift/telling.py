@@ -55,8 +55,7 @@ def _table(drift: Drift) -> list[str]:
 
 
 def _group(group: Group, number: int, drift: Drift, paint: Paint, max_lines: int) -> Iterator[str]:
-    passes = f": {', '.join(group.passes)}" if group.passes else ""
-    yield paint(f"{number}. {group.kind}, {group.count}{passes}", "bold")
+    yield paint(f"{number}. {group.kind}, {group.count}: {group.title}", "bold")
     yield f"   {group.example.words}"
     if group.example.note:
         yield f"   {group.example.note}"
