@@ -22,6 +22,17 @@ INSTEAD = {
     "python3 scripts/run_suite.py": ([sys.executable, "scripts/run_suite.py", "--help"], {0}, "--torch"),
     "python3 scripts/run_tests.py": ([sys.executable, "scripts/run_tests.py", "--help"], {0}, "--torch"),
     "pip install -e .": ([sys.executable, "-c", "import fxpect.commands.main"], {0}, ""),
+    **dict.fromkeys(("scripts/matrix.py --torch 2.13.0,2.15.0 test/passes",
+                     "scripts/matrix.py --add nightly/bin/python"),
+                    ([sys.executable, "scripts/matrix.py", "--help"], {0}, "--add")),
+    "tox -m matrix": ([sys.executable, "-c", "import configparser as c; p = c.ConfigParser(); p.read('tox.ini'); "
+                       "assert 'matrix = ' in p['tox']['labels']; p['testenv:matrix']"], {0}, ""),
+    "fxpect run my_tests --json old.json --graphs": (
+        [*FXPECT, "run", "test/unit/test_layers.py", "-k", "direction", "-k", "point_down", "--graphs", "--json",
+         "PROJECT/old.json"], {0}, "passed"),
+    "fxpect compare old.json new.json --html drift.html": (
+        [*FXPECT, "compare", "PROJECT/old.json", "PROJECT/old.json", "--html", "PROJECT/drift.html"], {0},
+        "nothing differs"),
     "fxpect run": ([*FXPECT, "run", "-k", "no_such_test"], {exit_codes.NOTHING_RAN}, ""),
     "python -m unittest": ([sys.executable, "-m", "unittest", "test.unit.test_layers"], {0}, "OK"),
     "fxpect catalogue": ([*FXPECT, "catalogue", "test/unit", "--out", "PROJECT/pages"], {0}, "index.html"),
