@@ -1,9 +1,11 @@
 """``judge``: what it asks, what it skips, what it throws away, and the labels of what it finds."""
 
 import functools
+import json
 import unittest
 from unittest import mock
 
+import sympy
 import torch
 from torch.fx.passes.infra.pass_base import PassResult
 
@@ -11,7 +13,7 @@ from fxpect.capture import capture
 from fxpect.errors import FxpectError, GraphCrash, PassCrash
 from fxpect.examples import Example
 from fxpect.oracles import evidence as evidence_module
-from fxpect.oracles.causes import crash_cause, first_words
+from fxpect.oracles.causes import crash_cause, first_words, raising_function
 from fxpect.oracles.judge import ALWAYS, judge
 from fxpect.specs import T
 
@@ -253,6 +255,37 @@ class CauseTests(unittest.TestCase):
             unsafe(None)
         except ValueError as error:
             self.assertEqual(crash_cause("graph", error), "crash:graph:ValueError:unsafe:no operand of in at")
+
+    def raising(self, function, *args):
+        """Return the function that is named for what a call raises."""
+        try:
+            function(*args)
+        except Exception as error:
+            return raising_function(error)
+        self.fail(f"expected an exception of {function}")
+
+    def test_label_names_the_pass_whatever_it_called(self):
+        """The function is the pass's own: not that of torch, of sympy or of Python in which the exception came up."""
+        def own(call):
+            call()
+
+        for call in (lambda: torch.stack([]), lambda: torch._refs.stack([]), lambda: json.loads(""),
+                     lambda: torch.nn.functional.pad(None, None), lambda: sympy.sympify("1 +")):
+            with self.subTest(call=call):
+                self.assertEqual(self.raising(own, call), "own")
+
+    def test_label_names_a_pass_of_torch(self):
+        """Of a pass of torch it is its function, not that of the graph or of the operators that it calls."""
+        from torch._inductor.fx_passes.pre_grad import fuse_conv_bn
+        from torch.fx.experimental.merge_matmul import split_result_tensors
+
+        self.assertEqual(self.raising(fuse_conv_bn, None), "fuse_conv_bn")
+        self.assertEqual(self.raising(split_result_tensors, torch.ones(2), [torch.ones(3)]), "split_result_tensors")
+
+    def test_label_of_what_is_not_implemented(self):
+        """An operator that refuses raises now RuntimeError, now NotImplementedError: one label."""
+        labels = {crash_cause("graph", kind("relu of bool"), "relu") for kind in (RuntimeError, NotImplementedError)}
+        self.assertEqual(labels, {"crash:graph:RuntimeError:relu:relu of bool"})
 
     def test_label_of_a_refused_write(self):
         """A write to a view or a leaf that autograd refuses has one label, whichever operator wrote."""

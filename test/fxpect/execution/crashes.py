@@ -59,7 +59,7 @@ def place(error: BaseException, pass_: Pass) -> traceback.FrameSummary | None:
     last = None
     for link in reversed(_chain(error)):
         frames = _frames(link.__traceback__)
-        for wanted in (homes.__contains__, _is_foreign):
+        for wanted in (homes.__contains__, is_foreign):
             mine = [frame for frame in frames if wanted(frame.filename)]
             if mine:
                 return mine[-1]
@@ -118,6 +118,7 @@ def _files(source: Any) -> list[str]:
     return [file] if file else []
 
 
-def _is_foreign(filename: str) -> bool:
+def is_foreign(filename: str) -> bool:
+    """Whether a file of source belongs neither to torch nor to fxpect."""
     path = os.path.abspath(filename)
     return not path.startswith((_OURS + os.sep, _TORCH + os.sep)) and not filename.startswith("<")

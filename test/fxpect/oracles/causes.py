@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import re
 import traceback
 
-# Frames of the machinery that runs any graph: the function above them is the one that matters.
-_MACHINERY = re.compile(
-    r"torch/(fx/|_ops\.py|nn/modules/module\.py|utils/|_subclasses/|_library/|_prims_common/)"
-    r"|fxpect/"
+import torch
+
+from fxpect.execution.crashes import is_foreign
+
+_TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
+# Where torch keeps passes: the function that one of its passes is in.
+_PASSES = re.compile(
+    r"(_inductor/(?!pattern_matcher|fx_utils|decomposition|virtualized)"
+    r"|fx/(passes/|subgraph_rewriter|experimental/(?!proxy_tensor|symbolic_shapes|sym_node|recording|validator))"
+    r"|ao/|export/|_export/|_functorch/|nn/utils/fusion)"
 )
+_MATCHER = "_inductor/pattern_matcher.py"
+# What torch computes sizes and numbers with, and calls through: no pass of a user is in these.
+_LIBRARIES = re.compile(r"/(sympy|numpy|mpmath)/|/python3[^/]*/(?!site-packages|dist-packages)|^<")
+_NAMELESS = ("<genexpr>", "<listcomp>", "<dictcomp>", "<setcomp>", "<lambda>")
 _NAMELIKE = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|%\w+|\[[^\]]*\]|\([^)]*\)|\S*[\d_<>=/.]\S*")
 # autograd refuses to write to some views and leaves: one cause, whichever operator wrote.
 _REFUSED_WRITE = re.compile(r"is a view and is being modified inplace|grad is being used in an in-place operation")
@@ -24,15 +35,28 @@ def first_words(text: str) -> str:
 
 
 def raising_function(error: BaseException) -> str:
-    """Return the name of the innermost function that is not machinery of torch.fx or of this library."""
+    """Return the name of the innermost function that belongs to a pass, whatever it called raised.
+
+    It is one in a file of torch that holds passes, or outside of torch and of this library; else one of the pattern
+    matcher; else the innermost of all.
+    """
     frames = traceback.extract_tb(error.__traceback__)
-    own = [
-        frame
-        for frame in frames
-        if not _MACHINERY.search(frame.filename.replace("\\", "/"))
-        and frame.name not in ("<genexpr>", "<listcomp>", "<dictcomp>", "<setcomp>", "<lambda>")
-    ]
-    return (own or frames)[-1].name.strip("<>") if frames else "unknown"
+    named = [(frame.filename, frame.name) for frame in frames if frame.name not in _NAMELESS]
+    for belongs in (_is_of_a_pass, _is_of_the_matcher, bool):
+        mine = [name for file, name in named if belongs(file)]
+        if mine:
+            return mine[-1].strip("<>")
+    return "unknown"
+
+
+def _is_of_a_pass(file: str) -> bool:
+    if file.startswith(_TORCH):
+        return _PASSES.match(file[len(_TORCH):].replace(os.sep, "/")) is not None
+    return is_foreign(file) and _LIBRARIES.search(file.replace(os.sep, "/")) is None
+
+
+def _is_of_the_matcher(file: str) -> bool:
+    return file.startswith(_TORCH) and file[len(_TORCH):].replace(os.sep, "/") == _MATCHER
 
 
 def root_of(error: BaseException) -> BaseException:
@@ -44,10 +68,14 @@ def root_of(error: BaseException) -> BaseException:
 
 
 def crash_cause(what: str, error: BaseException, function: str | None = None) -> str:
-    """Return the label of an exception: "crash:pass:ValueError:fuse:expected two operands"."""
+    """Return the label of an exception: "crash:pass:ValueError:fuse:expected two operands".
+
+    A ``NotImplementedError``, which is a ``RuntimeError``, is called that: torch raises now one, now the other.
+    """
+    kind = "RuntimeError" if isinstance(error, NotImplementedError) else type(error).__name__
     if _REFUSED_WRITE.search(str(error)):
-        return f"crash:{what}:{type(error).__name__}:write in place refused"
-    return f"crash:{what}:{type(error).__name__}:{function or raising_function(error)}:{first_words(str(error))}"
+        return f"crash:{what}:{kind}:write in place refused"
+    return f"crash:{what}:{kind}:{function or raising_function(error)}:{first_words(str(error))}"
 
 
 def in_one_line(error: BaseException, limit: int = 300) -> str:
