@@ -53,10 +53,12 @@ class CheckFailure(AssertionError):
 
     ``before`` and ``after`` are canonical graph texts; ``cause`` is a short stable label under which
     equal findings are counted once; ``script`` is a stand-alone program that exits 1 while it fails.
-    ``severity`` is "error", or "note" for a matter of hygiene.
+    ``severity`` is "error", or "note" for a matter of hygiene. ``views`` names the operators whose results, copies
+    before the pass, are views after it, where that is why it fails.
     """
 
     severity: str = "error"
+    views: tuple[str, ...] = ()
 
     def __init__(self, oracle: str, message: str, *, pass_name: str | None = None, node: str | None = None,
                  before: str | None = None, after: str | None = None, script: str | None = None,

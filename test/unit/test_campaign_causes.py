@@ -10,9 +10,10 @@ from fxpect.text.parser import parse_graph
 GRAPH = parse_graph('def forward(self, x: "f32[2]"):\n    return (x,)\n')
 
 
-def key(label, *triggers, node=None):
+def key(label, *triggers, node=None, views=()):
     """Return the key of a failure with this label after steps with these triggers."""
     failure = CheckFailure(label.partition(":")[0], "words", cause=label, node=node)
+    failure.views = views
     return causes.key(Example(GRAPH, (), triggers=triggers), failure)
 
 
@@ -48,6 +49,47 @@ class KeyTests(unittest.TestCase):
         self.explained(first, second)
         self.apart(first, key("numerics:values", "sum.dim changed", "extra user of exp"))
         self.apart(first, key("numerics:nan", "sub.alpha changed", "extra user of sum"))
+
+    def test_a_view_of_one_operator_is_one_cause(self):
+        """A stride, an alias, a write that reaches too far: one cause where the same operator's result is a view."""
+        symptoms = [key("numerics:stride", "size one", views=("cat",)),
+                    key("effects:output-aliases-input", "cat returned too", views=("cat",)),
+                    key("effects:input-mutated", "cat written to, by add in place", views=("cat",)),
+                    key("crash:graph:RuntimeError:write in place refused", "a", "b", views=("cat", "stack"))]
+        for first in symptoms:
+            for second in symptoms:
+                self.explained(first, second)
+
+    def test_views_of_two_operators_are_two_causes(self):
+        """The same symptom is told twice where two operators' results are views, or where one is no view."""
+        one, other = (key("effects:input-mutated", "a", views=(name,)) for name in ("cat", "stack"))
+        self.apart(one, other)
+        self.apart(other, one)
+        self.apart(one, key("numerics:values", "b"))
+        self.apart(key("numerics:values", "b"), one)
+
+    def test_one_thing_tried_in_several_ways(self):
+        """Pieces out of order, one operand twice, a weight read elsewhere: however it is done, it is one cause."""
+        for first, second in (("cat operands swapped", "unbind pieces permuted"),
+                              ("cat repeated operand", "cat operands one doubled"),
+                              ("Conv2d.weight read elsewhere", "Conv1d.bias read elsewhere"),
+                              ("two patterns of another constant on other inputs",
+                               "two patterns of another constant on the same inputs"),
+                              ("cat returned first", "cat returned too")):
+            self.explained(key("numerics:values", first), key("numerics:values", second))
+        for first, second in (("cat operands swapped", "cat repeated operand"),
+                              ("cat repeated operand", "stack repeated operand"),
+                              ("cat returned first", "stack returned too"),
+                              ("cat operands one missing", "cat operands swapped")):
+            self.apart(key("numerics:values", first), key("numerics:values", second))
+
+    def test_the_most_telling_symptom(self):
+        """Of two symptoms of a view a wrong number tells more than an alias, and that more than a stride."""
+        labels = ["numerics:values", "effects:output-aliases-input", "numerics:stride", "metadata:stride"]
+        failures = [CheckFailure(label.partition(":")[0], "", cause=label) for label in labels]
+        for better, worse in zip(failures, failures[1:]):
+            self.assertTrue(causes.tells_more(better, worse))
+            self.assertFalse(causes.tells_more(worse, better))
 
     def test_what_is_told_by_the_place_alone(self):
         """A crash at one place is one cause, whatever leads there; a wrong number is not."""

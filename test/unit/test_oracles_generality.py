@@ -3,6 +3,7 @@
 import unittest
 
 import torch
+from torch.fx.experimental.symbolic_shapes import compute_unbacked_bindings
 
 from fxpect.capture import capture
 from fxpect.errors import CheckFailure
@@ -136,6 +137,18 @@ class GeneralityTests(unittest.TestCase):
         """A static graph has no environment to keep."""
         with kept_shapes(capture(lambda x: x + x, (T(2, 3),)).graph_module) as assumed:
             self.assertIsNone(assumed)
+
+    def test_symbols_that_another_graph_left_are_forgotten(self):
+        """A pass that runs operators on fake tensors is not asked for a size that was made while a graph was typed."""
+        def retyped(graph):
+            (node,) = graph.find_nodes(op="call_function", target=aten.add.Tensor)
+            compute_unbacked_bindings(node.meta["val"].fake_mode.shape_env, node.meta["val"])
+            node.target = aten.sub.Tensor
+
+        example = capture(lambda x: x + x, (T("B", 3),), capture="aten")
+        shape_env_of(example.graph_module).create_unbacked_symfloat()
+
+        self.assertEqual([failure.oracle for failure in judge(retyped, example).failures], ["numerics"])
 
 
 if __name__ == "__main__":

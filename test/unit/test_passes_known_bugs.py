@@ -96,6 +96,15 @@ class ExplanationTests(unittest.TestCase):
                                     ("fx.other", values, "add(a)")):
             self.assertIsNone(explanation(bugs, name, failure, text, ""))
 
+    def test_views_must_fit(self):
+        """A bug that makes a copy a view explains what comes of that view, not the same label without it."""
+        bug = dataclasses.replace(parse(TABLE)[0], views=("cat", "stack"), shows=())
+        failure = CheckFailure("numerics", "x", cause="numerics:values")
+        for views, explained in (((), False), (("relu",), False), (("cat",), True)):
+            failure.views = views
+            self.assertEqual(bug.explains(bug.pass_name, failure, "", ""), explained, views)
+        self.assertEqual(parse("format = 1\n" + as_toml(bug)), (bug,))
+
     def test_not_in_another_torch(self):
         """A bug that the installed torch should not have explains nothing."""
         bugs = parse(TABLE.replace(">=2.11", "<1.0"))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Sequence
 
 from fxpect.errors import CheckFailure
 from fxpect.examples import Example
 from fxpect.oracles.metadata import STALE
+from fxpect.oracles.sharing import SYMPTOMS
 
 # What an example breaks, the root first: a wrong value explains the wrong metadata of the same example.
 _FAMILIES = (("crash",), ("structure",), ("numerics", "effects"), ("gradients",), ("generality",), ("serialization",),
@@ -17,6 +19,14 @@ _WITHOUT_STEPS = ("crash:", "numerics:stride", "metadata:", "structure:", "hones
                   "effects:output-aliases-", "effects:outputs-alias", "effects:inputs-alias")
 _ALIASES = frozenset({"effects:output-aliases-input", "effects:outputs-alias", "effects:output-no-longer-aliases-input",
                       "effects:outputs-no-longer-alias", "effects:output-aliases-state", "effects:inputs-alias"})
+# Steps that try one thing in several ways: what they lead to is told once.
+_SAME = tuple((re.compile(pattern), what) for pattern, what in (
+    (r"\S+ operands (swapped|reversed|rotated)|\S+ pieces permuted", "pieces in another order"),
+    (r"(\S+) (?:repeated operand|operands one (?:doubled|repeated))", r"\1 of one operand twice"),
+    (r"\S+ read elsewhere", "a parameter read elsewhere"),
+    (r"two patterns of another constant .*", "two patterns of another constant"),
+    (r"(.*) returned (?:first|too)", r"\1 returned too"),
+))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,21 +34,26 @@ class Key:
     """What tells two causes apart: the label of the failure, its family, and the kinds of steps.
 
     A trigger says what was done and, after ", ", in which way: "add.alpha changed, not finite". ``steps`` holds
-    all these parts, ``kinds`` only the first of each.
+    all these parts, ``kinds`` the first of each, equal for steps that try the same thing. ``views`` are the operators whose results the pass made
+    views, where that is what fails.
     """
 
     label: str
     family: int
     steps: frozenset[str]
     kinds: frozenset[str]
+    views: frozenset[str] = frozenset()
 
     def explains(self, other: Key) -> bool:
         """Whether a failure with the other key is one more of this.
 
-        It is where both fail alike after the same kinds of steps, taken in another way; where both needed more
-        steps than one to fail alike, and share one that is no mere onlooker; and where a failure of the same family
-        had these steps among its own.
+        It is where both fail because the result of one operator became a view, whatever that is seen by; where both
+        fail alike after the same kinds of steps, taken in another way; where both needed more steps than one to fail
+        alike, and share one that is no mere onlooker; and where a failure of the same family had these steps among
+        its own.
         """
+        if self.views and other.views:
+            return not self.views.isdisjoint(other.views)
         if self.label == other.label and other.label.startswith(_WITHOUT_STEPS):
             return True
         if not other.label.startswith(_WITHOUT_STEPS) and self.label.startswith(_WITHOUT_STEPS):
@@ -60,6 +75,12 @@ def _looks_on(kind: str) -> bool:
     return kind.startswith("extra user of") or kind.endswith(("returned too", "returned first", "require grad"))
 
 
+def _kind(trigger: str) -> str:
+    """Return one text for all triggers that try the same thing."""
+    matches = ((pattern.fullmatch(trigger), what) for pattern, what in _SAME)
+    return next((match.expand(what) for match, what in matches if match), trigger)
+
+
 def key(example: Example, failure: CheckFailure) -> Key:
     """Return the key of one failure of one example."""
     label = str(failure.cause)
@@ -67,7 +88,17 @@ def key(example: Example, failure: CheckFailure) -> Key:
         label += f" at {failure.node.rstrip('_0123456789')}"
     triggers = [] if label.startswith(_WITHOUT_STEPS) else [trigger.split(", ") for trigger in example.triggers]
     return Key(label, _family(failure), frozenset(part for parts in triggers for part in parts),
-               frozenset(parts[0] for parts in triggers))
+               frozenset(_kind(parts[0]) for parts in triggers),
+               frozenset(failure.views))
+
+
+def tells_more(new: CheckFailure, old: CheckFailure) -> bool:
+    """Whether, of two failures because of the same view, the first shows it better: by a wrong number, say."""
+    return _telling(new) < _telling(old)
+
+
+def _telling(failure: CheckFailure) -> int:
+    return next((i for i, label in enumerate(SYMPTOMS) if str(failure.cause).startswith(label)), len(SYMPTOMS))
 
 
 def fresh(failures: Iterable[CheckFailure], inherited: frozenset[str]) -> list[CheckFailure]:

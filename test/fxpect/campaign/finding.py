@@ -49,7 +49,8 @@ class Finding:
     input specs as text, ``cause`` the label under which equal findings were counted as one, ``script`` a stand-alone
     program that exits 1 while the failure is there, ``edits`` how many steps lie between the innocent example and
     this one, ``steps`` what they were. ``seen`` is how many explored examples had this cause, ``nth`` which was the
-    first of them, counted from 1. ``outside`` says that the steps left what the stage of the pass promises.
+    first of them, counted from 1. ``also`` are the labels of other failures of the same cause. ``outside`` says that the
+    steps left what the stage of the pass promises.
     """
 
     oracle: str
@@ -68,6 +69,7 @@ class Finding:
     seen: int = 1
     nth: int = 0
     outside: bool = False
+    also: tuple[str, ...] = ()
 
     def example_inputs(self) -> list[Any]:
         """Return fresh real arguments, one per placeholder of ``before``."""
@@ -76,13 +78,14 @@ class Finding:
     def crossing(self) -> Finding:
         """Return the finding without what cannot cross a process: live graphs and the exception's cause."""
         failure = type(self.failure)(self.oracle, self.message, pass_name=self.pass_name, cause=self.failure.cause)
+        failure.views = self.failure.views
         parcel = self.example if isinstance(self.example, Parcel) else Parcel.of(self.example)
         return dataclasses.replace(self, failure=failure, example=parcel)
 
     def to_json(self) -> dict[str, Any]:
         """Return the finding as plain data, without the live example."""
         kept = ("oracle", "pass_name", "before", "after", "inputs", "message", "cause", "script", "edits", "steps",
-                "seed", "seen", "nth", "outside")
+                "seed", "seen", "nth", "outside", "also")
         return {**{name: getattr(self, name) for name in kept}, "capture": self.example.capture}
 
     def pin(self) -> str:
@@ -96,6 +99,7 @@ class Finding:
         if self.outside:
             steps += f" (outside of what {self.example.capture} graphs are: no graph that torch makes shows it)"
         lines = [f"{self.pass_name} breaks {self.oracle}: {self.message}", f"  steps: {steps}",
+                 *([f"  also seen as: {', '.join(self.also)}"] if self.also else []),
                  f"  inputs: {self.inputs}", "  before:", _indented(self.before)]
         if self.after:
             lines += ["  after:", _indented(self.after)]

@@ -105,13 +105,17 @@ def _quiet() -> Iterator[None]:
 
 @dataclasses.dataclass(eq=False)
 class _Met:
-    """The first example that failed with a cause, the ``nth`` of all, and how many did; ``bases`` are of its start."""
+    """The example that shows a cause best, the ``nth`` of all, and how many did; ``bases`` are of its start.
+
+    ``labels`` are all that it was seen by.
+    """
 
     example: Example
     failure: CheckFailure
     bases: list[Example]
     nth: int
     count: int = 1
+    labels: set[str] = dataclasses.field(default_factory=set)
 
 
 @dataclasses.dataclass(eq=False)
@@ -175,7 +179,9 @@ class _Search:
                 found[mine] = finding
             else:
                 first = found[known]
-                found[known] = dataclasses.replace(first, seen=first.seen + met.count, nth=min(first.nth, met.nth))
+                also = {*first.also, *finding.also, str(finding.failure.cause)} - {str(first.failure.cause)}
+                found[known] = dataclasses.replace(first, seen=first.seen + met.count, nth=min(first.nth, met.nth),
+                                                   also=tuple(sorted(also)))
         self.tally.seconds = time.monotonic() - self.started
         return list(found.values())
 
@@ -281,10 +287,14 @@ class _Search:
         for steps, met in self.met.items():
             if steps.explains(mine):
                 met.count += 1
-                if len(example.edits) == len(met.example.edits) and _dynamic(met.example) and not _dynamic(example):
-                    met.example, met.failure, met.bases = example, failure, bases  # fixed sizes read better
+                met.labels.add(str(failure.cause))
+                more = len(example.edits) - len(met.example.edits)
+                better = steps.views and mine.views and len(example.edits) < 2 and \
+                    causes.tells_more(failure, met.failure)
+                if better or more == 0 and _dynamic(met.example) and not _dynamic(example):  # fixed sizes read better
+                    met.example, met.failure, met.bases = example, failure, bases
                 return
-        self.met[mine] = _Met(example, failure, bases, self.tally.judged)
+        self.met[mine] = _Met(example, failure, bases, self.tally.judged, labels={str(failure.cause)})
 
     def _judge(self, example: Example) -> Result:
         if not self.watcher.may_judge(fingerprint(example), example):
@@ -303,7 +313,7 @@ class _Search:
             inputs=inputs_text(small), message=failure.message, cause=str(cause),
             script=standalone_script(self.pass_, small, failure, seed=self.seed), edits=len(small.edits),
             steps=small.edits, example=small, failure=failure, seed=self.seed, seen=met.count, nth=met.nth,
-            outside=small.outside)
+            outside=small.outside, also=tuple(sorted(met.labels - {str(failure.cause)})))
 
     def _text(self, example: Example, failure: CheckFailure) -> str:
         """Return the canonical text where it fails too, else that of the program order, which some passes look at."""

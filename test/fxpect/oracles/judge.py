@@ -25,6 +25,7 @@ from fxpect.oracles.numerics import find_numerics
 from fxpect.oracles.observe import Observation
 from fxpect.oracles.serialization import find_serialization
 from fxpect.oracles.shapes import Assumptions, kept_shapes
+from fxpect.oracles.sharing import find_copies_made_views
 from fxpect.oracles.stability import find_stability
 from fxpect.oracles.state import state_of
 from fxpect.oracles.structure import find_disagreement, find_structure
@@ -222,7 +223,7 @@ class _Judge:
             self.collector.take(find_serialization(execution, evidence))
 
     def _doubt(self) -> None:
-        """Discard the example when its own graph does not compute the same thing twice."""
+        """Discard the example when its own graph does not compute the same thing twice; else name what became a view."""
         result = self.result
         if result.evidence is not None and result.discarded is None:
             if any(failure.oracle in _BY_RUNNING for failure in result.failures):
@@ -230,6 +231,8 @@ class _Judge:
         if result.discarded is not None:
             result.failures.clear()
             result.notes.clear()
+        elif result.failures and result.evidence is not None:
+            find_copies_made_views(result.evidence, result.failures)
 
 
 def _show(failures: list[CheckFailure], execution: Execution) -> None:

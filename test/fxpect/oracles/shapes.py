@@ -71,8 +71,14 @@ class Assumptions:
 
 @contextlib.contextmanager
 def kept_shapes(gm: torch.fx.GraphModule) -> Iterator[Assumptions | None]:
-    """Forget, afterwards, whatever is assumed of the graph's symbols meanwhile; None for a static graph."""
+    """Forget, afterwards, whatever is assumed of the graph's symbols meanwhile; None for a static graph.
+
+    Symbols that an operator of another graph made, and nobody took, are forgotten at once: the next operator
+    that torch runs on fake tensors would be asked for them.
+    """
     env = shape_env_of(gm)
+    if env is not None:
+        env.pending_fresh_unbacked_symbols.clear()
     if env is None or not env.var_to_range:
         yield None
         return

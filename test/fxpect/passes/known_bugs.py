@@ -35,7 +35,8 @@ class KnownBug:
     ``pass_name`` is of the catalogue, ``also`` names other passes of it that run the same code. ``when`` is
     the condition in words. ``oracle`` and ``cause`` say what fails: a regular expression that the label of the
     failure starts with. ``shows`` are regular expressions that an example must hold, each, in its text or its
-    line of inputs, before this bug explains what it fails with. ``torch`` is a version condition,
+    line of inputs, before this bug explains what it fails with; ``views``, where it is given, are the operators of
+    which a copy must have become a view for it to fail. ``torch`` is a version condition,
     ``before`` the graph, ``inputs`` its specs, ``sizes`` the value of each named dim, ``steps`` what leads from
     an innocent model to it, ``link`` where it is discussed.
     """
@@ -51,6 +52,7 @@ class KnownBug:
     inputs: tuple[str, ...]
     also: tuple[str, ...] = ()
     shows: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
     sizes: tuple[tuple[str, int], ...] = ()
     link: str = ""
@@ -71,7 +73,9 @@ class KnownBug:
                                  sizes=dict(self.sizes), edits=self.steps)
 
     def matches(self, failure: CheckFailure) -> bool:
-        """Whether a failure has a label of this kind."""
+        """Whether a failure has a label of this kind, and comes of the views that are named."""
+        if self.views and set(self.views).isdisjoint(failure.views):
+            return False
         return re.match(self.cause, str(failure.cause)) is not None
 
     def explains(self, pass_name: str, failure: CheckFailure, text: str, inputs: str) -> bool:
@@ -186,6 +190,8 @@ def as_toml(bug: KnownBug) -> str:
     lines += [f"{name} = {_string(getattr(bug, name))}" for name in ("when", "oracle", "cause")]
     if bug.shows:
         lines.append(f"shows = {_strings(bug.shows)}")
+    if bug.views:
+        lines.append(f"views = {_strings(bug.views)}")
     lines += [f"torch = {_string(bug.torch)}", f"capture = {_string(bug.capture)}", f"inputs = {_strings(bug.inputs)}"]
     if bug.sizes:
         lines.append("sizes = { " + ", ".join(f"{name} = {size}" for name, size in bug.sizes) + " }")
