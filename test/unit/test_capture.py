@@ -163,6 +163,13 @@ class GraphTests(unittest.TestCase):
         with fake.fake_mode:
             self.assertEqual(torch.empty(2).shape, (2,))
 
+    def test_dynamo_values_meet_numbers_as_those_of_a_text_do(self):
+        """A pass may run an operator that makes a real number of its own on what a node records, captured or read."""
+        captured = capture(lambda x: x.relu(), (T(3, 4),), capture="dynamo")
+        for example in (captured, Example.from_text(captured.text, T(3, 4), capture="dynamo")):
+            value = example.placeholders[0].meta["example_value"]
+            self.assertEqual(torch.nn.functional.dropout(value, p=1.0).shape, (3, 4))
+
 
 class InputTests(unittest.TestCase):
 

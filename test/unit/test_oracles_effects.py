@@ -201,6 +201,14 @@ class EffectsTests(unittest.TestCase):
             normal(3),
         )
 
+    def test_draws_in_another_layout(self):
+        """How much the generator gives for normal numbers hangs on the strides of what they fill: that is a note."""
+        fill = call(torch.randn_like)
+        contiguous, transposed = (lambda x: fill(x.t().contiguous()), lambda x: fill(x.t()))
+        self.assertEqual(self.notes(contiguous, transposed, normal(5, 4)), ["effects:rng:consumption"])
+        self.fails("rng:draws-merged", "expected draws [randn_like x 20, randn_like x 20]; got [randn_like x 20]",
+                   lambda x: contiguous(x) - contiguous(x), lambda x: (y := transposed(x)) - y, normal(5, 4))
+
     def test_draws_added(self):
         """A graph that draws where none was drawn is reported."""
         self.fails(

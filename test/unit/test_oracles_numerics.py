@@ -215,6 +215,14 @@ class NumericsTests(unittest.TestCase):
 
         self.assertEqual(found, [("numerics:random-values", NOTE), ("numerics:stride", ERROR)])
 
+    def test_draws_beside_an_output_of_several_tensors(self):
+        """Which output depends on a draw is told where another is a tuple of tensors."""
+        self.fails("random-values", "output 2", lambda x: (x.max(0), torch.rand_like(x)),
+                   lambda x: (x.max(0), torch.rand_like(x) / 2), normal(4))
+        failure = self.fails("values", "output 1", lambda x: (x.max(0), torch.rand_like(x)),
+                             lambda x: (x.flip(0).max(0), torch.rand_like(x)), torch.tensor([2.0, 2.0, 1.0]).repeat(2))
+        self.assertEqual(failure.node, "max_1")
+
     def test_python_float_output(self):
         """A float that a graph returns is judged like a tensor."""
         x = normal(32)

@@ -12,6 +12,7 @@ from fxpect.capture.calls import Call
 from fxpect.capture.results import Captured, Inputs, clean_copy
 from fxpect.errors import CaptureError
 from fxpect.specs import View
+from fxpect.text.propagation import fake_mode_of
 
 
 class _Stop(Exception):
@@ -50,6 +51,9 @@ def dynamo(call: Call) -> Captured:
     if not graphs:
         raise CaptureError(f"{call.name}: capture 'dynamo' found no tensor operation to hand to a backend")
     _name_alike(graphs[0])
+    mode = fake_mode_of(graphs[0])
+    if mode is not None:
+        mode.allow_non_fake_inputs = True  # as where the graph is read from its text, so that a pass does the same there
     values = list(arguments[0])
     _bases_first(graphs[0], values, call)
     inputs = Inputs(call)

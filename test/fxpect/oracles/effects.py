@@ -9,7 +9,7 @@ import torch
 from fxpect.errors import CheckFailure
 from fxpect.oracles.attributes import find_attribute_changes
 from fxpect.oracles.difference import form_difference, same_bits
-from fxpect.oracles.evidence import NOTE, Evidence, raise_first
+from fxpect.oracles.evidence import ERROR, NOTE, Evidence, raise_first
 from fxpect.oracles.memory import overlap, same_window, storage_key
 from fxpect.oracles.observe import Key, Observation
 
@@ -178,7 +178,8 @@ def _window(tensor: torch.Tensor) -> str:
 def _random(evidence: Evidence, before: Observation, after: Observation) -> Iterator[CheckFailure]:
     if before.rng is None or after.rng is None or torch.equal(before.rng, after.rng):
         return
-    from fxpect.oracles.randomness import compare_draws
+    from fxpect.oracles.randomness import compare_draws, drawn_in_another_order
 
     cause, message, node = compare_draws(evidence)
-    yield evidence.failure("effects", cause, message, node=node)
+    severity = NOTE if drawn_in_another_order(evidence) else ERROR
+    yield evidence.failure("effects", cause, message, node=node, severity=severity)

@@ -14,7 +14,7 @@ from fxpect.oracles.causes import crash_cause
 from fxpect.oracles.difference import form_difference, same_bits
 from fxpect.oracles.epilogue import Epilogue
 from fxpect.oracles.observe import Observation, observe
-from fxpect.oracles.randomness import random_outputs
+from fxpect.oracles.randomness import flat_outputs, random_outputs
 from fxpect.oracles.state import state_of
 from fxpect.oracles.tracing import TracingRun
 
@@ -133,8 +133,11 @@ class Evidence:
 
     def output_name(self, index: int, *, before: bool = False) -> str | None:
         """Return the name of the node that gives one flat output."""
-        graph = (self.before if before else self.after).graph
-        leaves = torch.utils._pytree.tree_leaves(graph.output_node().args[0])
+        if before:
+            counts = {node.name: len(given.values) for node, given in self.arbiter.clean.items()}
+        else:
+            counts = {name: len(forms) for name, forms in self.interpreted.trace.items()}
+        leaves = flat_outputs(self.before if before else self.after, counts)
         node = leaves[index] if index < len(leaves) else None
         return node.name if isinstance(node, torch.fx.Node) else None
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils import _pytree as pytree
 
+from fxpect.oracles.memory import strides_that_show
 from fxpect.oracles.observe import observe
 from fxpect.oracles.rounding import CleanRun, base_name
 
@@ -32,16 +34,17 @@ def draws(gm: torch.fx.GraphModule, args: list[Any], seed: int) -> list[tuple[to
 
 
 def drawn_in_another_order(evidence: Evidence) -> bool:
-    """Whether both graphs draw the same numbers, node by node, that only stand elsewhere in their tensors."""
+    """Whether both graphs draw as much, node by node, only in tensors whose memory is laid out in another way.
+
+    Which number comes where, and how many the generator is asked for, hangs on that.
+    """
     before, after = (
-        [value.detach().flatten() for _, values in drawn(gm, evidence.args, evidence.seed) for value in values]
+        [value.detach() for _, values in drawn(gm, evidence.args, evidence.seed) for value in values]
         for gm in (evidence.before, evidence.after)
     )
-    if [value.numel() for value in before] != [value.numel() for value in after]:
+    if [value.shape for value in before] != [value.shape for value in after]:
         return False
-    if all(map(torch.equal, before, after)):
-        return False
-    return all(torch.equal(a.sort().values, b.sort().values) for a, b in zip(before, after, strict=True))
+    return any(strides_that_show(old) != strides_that_show(new) for old, new in zip(before, after, strict=True))
 
 
 def live(graph: torch.fx.Graph) -> set[torch.fx.Node]:
@@ -67,8 +70,14 @@ def random_outputs(evidence: Evidence) -> set[int]:
             touched.add(node)
             if clean[node].inplace:
                 touched.update(node.all_input_nodes)
-    leaves = pytree.tree_leaves(evidence.before.graph.output_node().args[0])
+    leaves = flat_outputs(evidence.before, {node.name: len(given.values) for node, given in clean.items()})
     return {i for i, leaf in enumerate(leaves) if leaf in touched}
+
+
+def flat_outputs(gm: torch.fx.GraphModule, counts: Mapping[str, int]) -> list[Any]:
+    """Return what gives each flat output, a node as often as it gives tensors; ``counts`` are those, by name."""
+    leaves = pytree.tree_leaves(gm.graph.output_node().args[0])
+    return [leaf for leaf in leaves for _ in range(counts.get(leaf.name, 1) if isinstance(leaf, torch.fx.Node) else 1)]
 
 
 def compare_draws(evidence: Evidence) -> tuple[str, str, str | None]:

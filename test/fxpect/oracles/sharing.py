@@ -47,13 +47,11 @@ def find_copies_made_views(evidence: Evidence, failures: list[CheckFailure]) -> 
 
 def _views(evidence: Evidence, names: dict[str, str]) -> tuple[str, ...]:
     """Return the operators among these nodes that must be copied for the graph to hold, none where it does not."""
-    if not _holds(evidence, set(names)):
-        return ()
     kinds = tuple(dict.fromkeys(names.values()))
-    for kind in reversed(kinds) if len(kinds) > 1 else ():
+    for kind in reversed(kinds):
         if _holds(evidence, {name for name in names if names[name] == kind}):
             return (kind,)
-    return kinds
+    return kinds if len(kinds) > 1 and _holds(evidence, set(names)) else ()
 
 
 def _contiguous(forms: list[Trace]) -> bool:
