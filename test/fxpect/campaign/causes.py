@@ -34,8 +34,8 @@ class Key:
     """What tells two causes apart: the label of the failure, its family, and the kinds of steps.
 
     A trigger says what was done and, after ", ", in which way: "add.alpha changed, not finite". ``steps`` holds
-    all these parts, ``kinds`` the first of each, equal for steps that try the same thing. ``views`` are the operators whose results the pass made
-    views, where that is what fails.
+    all these parts, ``kinds`` the first of each, equal for steps that try the same thing. ``views`` are the
+    operators whose results the pass made views, where that is what fails.
     """
 
     label: str

@@ -49,8 +49,8 @@ class Finding:
     input specs as text, ``cause`` the label under which equal findings were counted as one, ``script`` a stand-alone
     program that exits 1 while the failure is there, ``edits`` how many steps lie between the innocent example and
     this one, ``steps`` what they were. ``seen`` is how many explored examples had this cause, ``nth`` which was the
-    first of them, counted from 1. ``also`` are the labels of other failures of the same cause. ``outside`` says that the
-    steps left what the stage of the pass promises.
+    first of them, counted from 1. ``also`` are the labels of other failures of the same cause. ``outside`` says that
+    the steps left what the stage of the pass promises.
     """
 
     oracle: str

@@ -53,7 +53,7 @@ def dynamo(call: Call) -> Captured:
     _name_alike(graphs[0])
     mode = fake_mode_of(graphs[0])
     if mode is not None:
-        mode.allow_non_fake_inputs = True  # as where the graph is read from its text, so that a pass does the same there
+        mode.allow_non_fake_inputs = True  # as of a graph that is read from its text: a pass does the same to both
     values = list(arguments[0])
     _bases_first(graphs[0], values, call)
     inputs = Inputs(call)
