@@ -353,6 +353,23 @@ class VerdictTests(ScriptCase):
 
         self.assertTold(example, cut, "the gradient of weight", oracle="gradients")
 
+    def test_a_graph_without_a_backward(self):
+        """Where the backward of the graph before fails, or autograd refuses its writes, the rest is told all the same.
+
+        A backward that fails after the pass alone is told.
+        """
+        spoiled = traced(lambda x: x.sqrt().mul_(2) + 1, T(3, values="positive", requires_grad=True))
+        refused = traced(lambda x: x.mul_(2) + 1, T(3, requires_grad=True))
+        for example in (spoiled, refused):
+            self.assertEqual(self.run_with(example, "the_pass = lambda gm: gm"), (0, "OK"))
+            self.assertTold(example, "def the_pass(gm):\n    for node in gm.graph.nodes:\n"
+                                     "        if node.target is operator.add:\n"
+                                     "            node.args = (node.args[0], 2)\n    return gm", "output 0")
+        self.assertTold(traced(lambda x: x.sqrt().mul(2) + 1, T(3, values="positive", requires_grad=True)),
+                        "def the_pass(gm):\n    for node in gm.graph.nodes:\n        if node.target == 'mul':\n"
+                        "            node.target = 'mul_'\n    return gm",
+                        "the backward does not run: RuntimeError", oracle="gradients")
+
     def test_metadata_and_structure(self):
         """Recorded types that do not hold, a use before its definition, and code that is not the nodes, are told."""
         example = capture(lambda x: x.relu() + 1, T(3, 4), capture="export")

@@ -183,6 +183,9 @@ def state_of(gm):
     return dict([*gm.named_parameters(remove_duplicate=False), *gm.named_buffers(remove_duplicate=False)])
 
 
+GRADIENT, BACKWARD = "the gradient of", "the backward"
+
+
 def observe(run, args, gm, parameters=False):
     """Run once from a fixed seed; return what can be seen of it.
 
@@ -201,8 +204,11 @@ def observe(run, args, gm, parameters=False):
     grads = {}
     if leaves and given:
         total = sum((t.double() if not t.is_complex() else t.abs()).sum() for t in leaves)
-        found = torch.autograd.grad(total, list(given.values()), allow_unused=True)
-        grads = {f"the gradient of {name}": grad for name, grad in zip(given, found, strict=True)}
+        try:
+            found = torch.autograd.grad(total, list(given.values()), allow_unused=True)
+            grads = {f"{GRADIENT} {name}": grad for name, grad in zip(given, found, strict=True)}
+        except Exception as error:
+            grads = {BACKWARD: f"{type(error).__name__}: {error}"}
     return {"output": out, "argument": list(args), "aliases": aliases(args, out), "strides": strides(out),
             "rng": rng}, {**grads, **written}, start
 
@@ -219,9 +225,15 @@ def observe_code(gm, make_args, parameters):
 def observed_difference(one, other, signs):
     """Return in words what differs in what two runs showed, or None.
 
-    By name only what belongs to the inputs, or to a parameter or buffer that both have and that began equal.
+    By name only what belongs to the inputs, or to a parameter or buffer that both have and that began equal; where
+    the first has no backward, no gradient.
     """
     (parts, named, start), (parts_after, named_after, start_after) = one, other
+    if BACKWARD in named:
+        named, named_after = ({name: value for name, value in given.items() if not name.startswith(GRADIENT)}
+                              for given in (named, named_after))
+    elif BACKWARD in named_after:
+        return f"{BACKWARD} does not run: {named_after[BACKWARD]}"
     for part in parts:
         found = difference(parts[part], parts_after[part], part, signs)
         if found:
@@ -313,10 +325,17 @@ def verdict(build, make_args, pass_, kind, key, oracle, symbols=None):
         args = make_args()
         signs = any(isinstance(a, torch.Tensor) and a.is_floating_point() and zeros_differ(dense(a), dense(a).abs())
                     for a in args)
+        gradients = torch.enable_grad
+        try:
+            gm = build()
+            expected = observe(torch.fx.Interpreter(gm).run, args, gm, oracle == "gradients")
+        except Exception:  # such as a write to a leaf that requires grad
+            gradients, gm = torch.no_grad, build()
+            with gradients():
+                expected = observe(torch.fx.Interpreter(gm).run, make_args(), gm, oracle == "gradients")
         gm = build()
-        expected = observe(torch.fx.Interpreter(gm).run, args, gm, oracle == "gradients")
-        gm = build()
-        mode = add_metadata(gm, make_args(), key, symbols)
+        with gradients():
+            mode = add_metadata(gm, make_args(), key, symbols)
     except Exception as error:
         raise CannotTell(f"the graph does not run without the pass: {type(error).__name__}: {error}") from error
     text, parameters = str(gm.graph), oracle == "gradients"
@@ -327,13 +346,15 @@ def verdict(build, make_args, pass_, kind, key, oracle, symbols=None):
             found = structure_difference(build(), after, make_args, signs)
             if found:
                 return found
-        found = observed_difference(expected, observe_code(after, make_args, parameters), signs)
+        with gradients():
+            found = observed_difference(expected, observe_code(after, make_args, parameters), signs)
     except (Exception, SystemExit) as error:
         if is_missing(error):
             raise CannotTell(f"this torch has no such pass: {error}") from error
         return f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}"
     if found is None and oracle == "metadata":
-        found = metadata_difference(after, make_args(), key, symbols)
+        with gradients():
+            found = metadata_difference(after, make_args(), key, symbols)
     if found is None and oracle not in ORACLES:
         raise CannotTell(f"fxpect alone shows what {oracle} finds")
     return found
