@@ -55,10 +55,13 @@ class KeyTests(unittest.TestCase):
         symptoms = [key("numerics:stride", "size one", views=("cat",)),
                     key("effects:output-aliases-input", "cat returned too", views=("cat",)),
                     key("effects:input-mutated", "cat written to, by add in place", views=("cat",)),
-                    key("crash:graph:RuntimeError:write in place refused", "a", "b", views=("cat", "stack"))]
+                    key("numerics:values", "a", "b", views=("cat", "stack"))]
+        refused = key("crash:graph:RuntimeError:write in place refused", "a", "b", views=("cat",))
         for first in symptoms:
             for second in symptoms:
                 self.explained(first, second)
+            self.apart(first, refused)
+            self.apart(refused, first)
 
     def test_views_of_two_operators_are_two_causes(self):
         """The same symptom is told twice where two operators' results are views, or where one is no view."""

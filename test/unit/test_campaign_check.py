@@ -82,7 +82,10 @@ class CheckTests(unittest.TestCase):
         self.assertTrue(any(f.seen > 1 for f in self.findings))
 
     def test_a_copy_made_a_view_is_told_once(self):
-        """A stride, an alias and a write that reaches the input are one finding, shown by the write."""
+        """A stride, an alias and a write that reaches the input are one finding, shown by the write.
+
+        One that autograd refuses stays a finding of its own.
+        """
         def contiguous(gm):
             for node in gm.graph.find_nodes(op="call_method", target="contiguous"):
                 node.replace_all_uses_with(node.args[0])
@@ -91,8 +94,9 @@ class CheckTests(unittest.TestCase):
         found = fxpect.check(contiguous, lambda x: x.t().contiguous() + 1, T(2, 3), capture="dynamo", examples=150,
                              dynamic=False, directions=("outputs", "writes", "layouts", "extra_users"))
 
-        self.assertEqual([f.failure.views for f in found], [("contiguous",)])
-        self.assertEqual(found[0].failure.cause, "effects:input-mutated")
+        self.assertEqual({f.failure.views for f in found}, {("contiguous",)})
+        found = [f for f in found if f.oracle != "crash"]
+        self.assertEqual([f.failure.cause for f in found], ["effects:input-mutated"])
         self.assertLessEqual({"effects:output-aliases-input", "numerics:stride"}, set(found[0].also))
         self.assertRegex(str(found[0]), "also seen as: .*effects:output-aliases-input")
 

@@ -1,6 +1,7 @@
 """Copies that a pass made views: the failures that come of it say so, others do not."""
 
 import unittest
+import warnings
 
 import torch
 
@@ -83,6 +84,18 @@ class CopiesMadeViewsTests(unittest.TestCase):
         """Where the copy does not mend all, nothing is said."""
         example = traced(lambda x: (x.clone(), torch.relu(x)), T(3))
         self.assertEqual(set(views(forwarding("clone", "relu"), example).values()), {()})
+
+    def test_a_graph_that_cannot_be_copied(self):
+        """A graph that reads an attribute which is not there is a crash like any other."""
+        def reads_nothing(graph):
+            node = graph.find_nodes(op="call_method", target="clone")[0]
+            with graph.inserting_before(node), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                node.replace_all_uses_with(graph.get_attr("gone"))
+
+        found = views(reads_nothing, traced(lambda x: x.clone() + 1, T(3)))
+        self.assertEqual([(cause.partition(":")[0], views) for cause, views in found.items()
+                          if cause.startswith("crash")], [("crash", ())])
 
     def test_metadata_below_a_view(self):
         """Wrong strides on record below a copy that is gone are the copy's fault."""

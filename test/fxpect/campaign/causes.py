@@ -47,13 +47,15 @@ class Key:
     def explains(self, other: Key) -> bool:
         """Whether a failure with the other key is one more of this.
 
-        It is where both fail because the result of one operator became a view, whatever that is seen by; where both
+        It is where both fail because the result of one operator became a view, whatever that is seen by, but that a
+        write which autograd then refuses is told by itself; where both
         fail alike after the same kinds of steps, taken in another way; where both needed more steps than one to fail
         alike, and share one that is no mere onlooker; and where a failure of the same family had these steps among
         its own.
         """
         if self.views and other.views:
-            return not self.views.isdisjoint(other.views)
+            return self.label.startswith("crash:") == other.label.startswith("crash:") and \
+                not self.views.isdisjoint(other.views)
         if self.label == other.label and other.label.startswith(_WITHOUT_STEPS):
             return True
         if not other.label.startswith(_WITHOUT_STEPS) and self.label.startswith(_WITHOUT_STEPS):

@@ -96,7 +96,7 @@ def _holds(evidence: Evidence, names: set[str]) -> bool:
     """Whether the graph after the pass does what the graph before does once these values are copied."""
     try:
         copied = _with_copies(evidence, names)
-    except RuntimeError:  # of a graph that is out of order
+    except Exception:  # of a graph that is out of order, or reads an attribute that is not there
         return False
     mended = Evidence(evidence.before, copied, evidence.args, pass_name=evidence.pass_name, seed=evidence.seed,
                       meta_key=evidence.meta_key, grads=evidence.grads, backward=False, epilogues=evidence.epilogues)
