@@ -223,7 +223,7 @@ class _Judge:
             self.collector.take(find_serialization(execution, evidence))
 
     def _doubt(self) -> None:
-        """Discard the example when its own graph does not compute the same thing twice; else name what became a view."""
+        """Discard the example when its own graph does not compute one thing; else name what became a view."""
         result = self.result
         if result.evidence is not None and result.discarded is None:
             if any(failure.oracle in _BY_RUNNING for failure in result.failures):
