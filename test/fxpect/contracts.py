@@ -18,7 +18,7 @@ from fxpect.text.effects import EFFECT, attribute_of, function_kind, is_training
 aten = torch.ops.aten
 WRITES = ("anywhere", "epilogue", "never")
 # How AOTAutograd marks the nodes of a joint graph: torch/_functorch/partitioners.py, torch 2.13.0.
-SIDE, FORWARD, BACKWARD = "partitioner_tag", "is_forward", "is_backward"
+SIDE, FORWARD, BACKWARD, EPILOGUE = "partitioner_tag", "is_forward", "is_backward", "must_be_in_forward"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,8 +137,8 @@ def contract_of(capture: str) -> Contract:
     return CONTRACTS[capture]
 
 
-def writes(node: Node) -> bool:
-    """Whether a call may write to a tensor that it is given, or change one's metadata."""
+def writes(node: Any) -> bool:
+    """Whether a call, a node or what is like one, may write to a tensor that it is given, or change its metadata."""
     if node.op == "call_method":
         return _is_in_place_name(node.target)
     if node.op == "call_module":
@@ -178,7 +178,7 @@ def _writes_breach(graph: Graph, epilogue: bool, meta_key: str) -> str:
         if node.op in ("placeholder", "get_attr"):
             continue
         if node.op == "output":
-            read = next((n for n in node.all_input_nodes if _source(n) in written and not is_copy(n)), None)
+            read = next((n for n in node.all_input_nodes if view_source(n) in written and not is_copy(n)), None)
             return f"{read.name} is returned after it is written to" if read is not None else ""
         if writes(node) and node.target is not aten.detach_.default:  # export detaches its constants so
             if not (epilogue and is_copy(node)):
@@ -190,7 +190,7 @@ def _writes_breach(graph: Graph, epilogue: bool, meta_key: str) -> str:
         elif written:
             if not _is_view(node):
                 return f"{node.name} computes after the write to an input"
-            if any(_source(source) in written for source in node.all_input_nodes):
+            if any(view_source(source) in written for source in node.all_input_nodes):
                 return f"{node.name} reads an input that is written to"
     return ""
 
@@ -203,7 +203,7 @@ def _copy_breach(node: Node, written: dict[Node, Node], meta_key: str) -> str:
         return f"{node.name} writes to no input"
     if target in written:
         return f"{node.name} writes to {target.name} again"
-    if not isinstance(source, Node) or source is target or _source(source) in written:
+    if not isinstance(source, Node) or source is target or view_source(source) in written:
         return f"{node.name} reads an input that is written to"
     if any(user.op != "output" for user in node.users):
         return f"{node.name} is read"
@@ -219,14 +219,20 @@ def is_tangent(node: Node) -> bool:
     return node.op == "placeholder" and node.name.startswith("tangents")
 
 
+def joint_outputs(graph: Graph) -> tuple[list[Any], list[Any]]:
+    """Return the outputs of the forward, and a gradient or None for each primal."""
+    primals = sum(not is_tangent(node) for node in graph.find_nodes(op="placeholder"))
+    outputs = graph.output_node().args[0]
+    outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+    return outputs[:len(outputs) - primals], outputs[len(outputs) - primals:]
+
+
 def _joint_breach(graph: Graph) -> str:
     inputs = graph.find_nodes(op="placeholder")
     tangents = [node for node in inputs if is_tangent(node)]
     if inputs[len(inputs) - len(tangents):] != tangents:
         return "an input follows the tangents"
-    outputs = graph.output_node().args[0]
-    outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
-    forward = outputs[:len(outputs) - (len(inputs) - len(tangents))]
+    forward, gradients = joint_outputs(graph)
     if len(forward) < max(1, len(tangents)):
         return "outputs are missing"
     reached = set(tangents)
@@ -237,14 +243,37 @@ def _joint_breach(graph: Graph) -> str:
     if late is not None:
         return f"{late}, an output of the forward, hangs on a tangent"
     late = next((node.name for node in forward if node.meta.get(SIDE) == BACKWARD), None)
-    return f"{late}, an output of the forward, is computed by the backward" if late is not None else ""
+    if late is not None:
+        return f"{late}, an output of the forward, is computed by the backward"
+    wanted = {node for node, gradient in zip(inputs, gradients) if gradient is not None}
+    return next((f"{node.name} {words}" for node in filter(is_copy, graph.nodes)
+                 if (words := _joint_copy_breach(node, reached, wanted))), "")
+
+
+def _joint_copy_breach(node: Node, reached: set[Node], wanted: set[Node]) -> str:
+    target, source = node.args[:2]
+    if target in wanted:
+        return f"writes to {target}, which asks for a gradient"
+    if source in reached or isinstance(source, Node) and source.meta.get(SIDE) == BACKWARD:
+        return "copies what the backward computes"
+    if any(user in reached or user.meta.get(SIDE) == BACKWARD for user in _readers(target)):
+        return f"writes to {target}, which the backward reads"
+    return ""
+
+
+def _readers(node: Any) -> set[Node]:
+    """Return what reads a node, or a view of it."""
+    found: set[Node] = set()
+    for user in node.users if isinstance(node, Node) else ():
+        found |= {user} | (_readers(user) if _is_view(user) else set())
+    return found
 
 
 def _equal_sizes(a: torch.Tensor, b: torch.Tensor) -> bool:
     return [str(size) for size in a.shape] == [str(size) for size in b.shape]
 
 
-def _source(node: Node) -> Node:
+def view_source(node: Node) -> Node:
     """Return what a chain of views starts from."""
     while node.op in ("call_function", "call_method") and _is_view(node) and node.all_input_nodes:
         node = node.all_input_nodes[0]

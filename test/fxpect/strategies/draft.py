@@ -20,10 +20,9 @@ from fxpect import contracts
 from fxpect.examples import Example, copy_graph_module, copy_tensor
 from fxpect.specs import Dim, Same, TensorSpec, spec_of
 from fxpect.strategies.signatures import recorded
+from fxpect.strategies.trial import UNCHECKED, Trial, call_node
 
 _FAKE_LOG = logging.getLogger("torch._subclasses.fake_tensor")
-# Torch does not check the sizes that these are given: another one corrupts the memory of the process (2.13.0, 2.15.0).
-_UNCHECKED = frozenset({torch.ops.aten.mkldnn_rnn_layer.default})
 FUNCTIONAL_CAPTURES = frozenset({"aten", "joint", "make_fx", "export", "export-nonstrict"})
 
 
@@ -65,7 +64,7 @@ class Draft:
         self.contract = self.promises.loosened() if outside else self.promises
         self.sizes = dict(example.sizes)
         self.inputs = [spec_of(v) if isinstance(v, torch.Tensor) else v for v in example.inputs]
-        self._inputs_given = tuple(self.inputs)
+        self._inputs_given = list(self.inputs)
         if reading:
             self.gm = example.graph_module
             self._nodes = {node.name: node for node in self.gm.graph.nodes}
@@ -112,6 +111,15 @@ class Draft:
         """The output node."""
         return self.graph.output_node()
 
+    @functools.cached_property
+    def trial(self) -> Trial:
+        """The values of the graph as it stands, to try edits on."""
+        return Trial(self.gm, self._computed())
+
+    def sample(self, spec: Any) -> Any:
+        """Return a real value that a spec describes."""
+        return _real(spec, tuple(self.sizes.items()) if spec.is_dynamic else ()) if isinstance(spec, TensorSpec) else spec
+
     def calls(self) -> list[Node]:
         """Return the nodes that compute something, in program order."""
         return [n for n in self.graph.nodes if n.op in ("call_function", "call_method", "call_module")]
@@ -119,6 +127,11 @@ class Draft:
     def tensors(self) -> list[Node]:
         """Return every node whose value is one tensor, in program order."""
         return [n for n in self.graph.nodes if n.op != "output" and self.tensor(n) is not None]
+
+    def may_be_returned(self, node: Node) -> bool:
+        """Whether the contract lets a value be an output: of a joint graph only what the forward computes."""
+        return not (self.contract.joint and (node.meta.get(contracts.SIDE) == contracts.BACKWARD
+                                             or contracts.is_tangent(node)))
 
     def returned(self) -> list[Node]:
         """Return the nodes among the outputs."""
@@ -155,15 +168,24 @@ class Draft:
         return new
 
     def add_input(self, spec: Any, hint: str = "x") -> Node:
-        """Add a placeholder described by ``spec`` and return it."""
-        last = self.placeholders[-1] if self.placeholders else None
-        point = last.next if last is not None else next(iter(self.graph.nodes))
-        taken = {n.target for n in self.placeholders} | set(self._nodes)
+        """Add a placeholder described by ``spec`` and return it: the last, in a joint graph the last primal.
+
+        A primal that is added asks for no gradient.
+        """
+        held = self.placeholders
+        place = next((i for i, node in enumerate(held) if self.contract.joint and contracts.is_tangent(node)), len(held))
+        point = held[place] if place < len(held) else held[-1].next if held else next(iter(self.graph.nodes))
+        taken = {n.target for n in held} | set(self._nodes)
         name = next(f"{hint}_{i}" for i in range(1, 1000) if f"{hint}_{i}" not in taken)
         with self.graph.inserting_before(point):
             node = self.graph.placeholder(name)
-        self.inputs.append(spec)
-        self._type_placeholder(node, spec, self._symbols())
+        symbols = self._symbols()
+        self.inputs.insert(place, spec)
+        self._inputs_given.insert(place, spec)
+        self._type_placeholder(node, spec, symbols)
+        if self.contract.joint:
+            node.meta[contracts.SIDE] = contracts.FORWARD
+            self.output.args = (type(self.output.args[0])([*self.output_list(), None]),)
         self._nodes[node.name] = node
         return node
 
@@ -259,7 +281,7 @@ class Draft:
         changed = self._changed()
         if not changed:
             return
-        if not _UNCHECKED.isdisjoint(node.target for node in changed):
+        if not UNCHECKED.isdisjoint(node.target for node in changed):
             raise Inapplicable("torch does not check the sizes of an operator that is given others")
         self._run_for_real(changed)
         symbolic = any(isinstance(spec, TensorSpec) and spec.is_dynamic for spec in self.inputs)
@@ -269,7 +291,7 @@ class Draft:
                 # What has no type on record, such as a nested graph, is made for those that read it.
                 untyped = self.meta_key not in node.meta and not contracts.writes(node)
                 if _is_call(node) and (held or node in changed or untyped):
-                    node.meta = {**self._side(node), self.meta_key: _call(node, self.gm, self.val, self._fake)}
+                    node.meta = {**self._side(node), self.meta_key: call_node(node, self.gm, self.val, self._fake)}
             for node, (shape, stride) in held.items():
                 now = self.val(node)
                 if (now.shape, now.stride()) != (shape, stride):
@@ -285,7 +307,7 @@ class Draft:
             for node in filter(_is_call, list(self.graph.nodes)):
                 if node.meta.get(contracts.SIDE) == contracts.BACKWARD:
                     first = first or node
-                elif first is not None:
+                elif first is not None and not contracts.is_copy(node):
                     first.prepend(node)
 
     def _side(self, node: Node) -> dict[str, str]:
@@ -293,6 +315,8 @@ class Draft:
         if not self._sided:
             return {}
         read = {operand.meta.get(contracts.SIDE) for operand in node.all_input_nodes}
+        if contracts.is_copy(node):
+            return {contracts.SIDE: contracts.EPILOGUE}
         late = contracts.BACKWARD in read
         return {contracts.SIDE: contracts.BACKWARD if late else node.meta.get(contracts.SIDE, contracts.FORWARD)}
 
@@ -353,7 +377,10 @@ class Draft:
         It comes before symbolic sizes are typed: torch 2.13 dies of a segmentation fault where it types batch_norm of
         a vector with a symbolic size.
         """
-        needed = self._needed(changed)
+        self._computed(self._needed(changed))
+
+    def _computed(self, needed: set[Node] | None = None) -> dict[Node, Any]:
+        """Run these calls, or all, on real values and return what they give; with a write all are run."""
         effects = any(contracts.writes(node) or contracts.trains(node) for node in self.graph.nodes)
         values = self._real_inputs(effects)
         gm = self.gm  # its parameters, buffers and modules are those of the base
@@ -364,16 +391,17 @@ class Draft:
             with torch.no_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 for node in self.graph.nodes:
-                    if not _is_call(node) or not effects and node not in needed:
+                    if not _is_call(node) or not effects and needed is not None and node not in needed:
                         continue
                     out = node.kwargs.get("out")
                     buffer = values[out] if isinstance(out, Node) else None
                     shape = getattr(buffer, "shape", None)
-                    values[node] = _call(node, gm, values.__getitem__)
+                    values[node] = call_node(node, gm, values.__getitem__)
                     if shape != getattr(buffer, "shape", None):
                         raise Inapplicable(f"{node.name} resizes its out=")
         finally:
             torch.set_rng_state(state)
+        return values
 
     def _needed(self, changed: set[Node]) -> set[Node]:
         """Return these nodes and all that they are made from."""
@@ -499,29 +527,8 @@ def _real(spec: TensorSpec, sizes: tuple[tuple[str, int], ...]) -> torch.Tensor:
     return spec.example(dict(sizes), seed=0)
 
 
-def _call(node: Node, gm: torch.fx.GraphModule, load: Callable[[Node], Any],
-          own: Callable[[torch.Tensor], Any] = lambda tensor: tensor) -> Any:
-    """Run one node on what ``load`` gives for its operands; ``own`` says what a tensor of the module becomes."""
-    if node.op == "get_attr":
-        attribute = _attribute(gm, node.target)
-        return own(attribute) if isinstance(attribute, torch.Tensor) else attribute
-    args = torch.fx.map_arg(node.args, load)
-    kwargs = torch.fx.map_arg(node.kwargs, load)
-    if node.op == "call_function":
-        return node.target(*args, **kwargs)
-    if node.op == "call_method":
-        return getattr(args[0], node.target)(*args[1:], **kwargs)
-    module = _attribute(gm, node.target)
-    state = {name: own(value) for name, value in [*module.named_parameters(), *module.named_buffers()]}
-    return torch.func.functional_call(module, state, args, kwargs)
-
-
 def _is_call(node: Node) -> bool:
     return node.op not in ("placeholder", "output")
-
-
-def _attribute(gm: torch.fx.GraphModule, path: str) -> Any:
-    return functools.reduce(getattr, path.split("."), gm)
 
 
 def _light_copy(gm: torch.fx.GraphModule) -> tuple[torch.fx.GraphModule, dict[str, Node]]:

@@ -16,6 +16,7 @@ from fxpect.errors import FxpectError
 from fxpect.examples import Example
 from fxpect.strategies.directions import arguments, inputs, modules, mutation, operands, pieces, spelling, structure
 from fxpect.strategies.draft import Draft, Edit, Inapplicable
+from fxpect.strategies.trial import trying
 
 DEFAULT_CAPTURE = "export"
 DIRECTIONS = {
@@ -74,7 +75,8 @@ def edits(example: Example, directions: tuple[str, ...] | None = None,
             raise FxpectError(f"direction={name!r} is not one of {', '.join(DIRECTIONS)}")
         found[name] = []
         try:
-            found[name].extend(DIRECTIONS[name](draft))
+            with trying():
+                found[name].extend(DIRECTIONS[name](draft))
         except Exception as error:
             if errors is None:
                 raise

@@ -5,15 +5,15 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch.fx import Node
 
 from fxpect.strategies.draft import Draft, Edit, Inapplicable
-from fxpect.strategies.plausible import plausible
 from fxpect.strategies.signatures import MISSING, Slot, base_name, slots
+from fxpect.strategies.trial import Call
 
 DIM_NAMES = frozenset({"dim", "dim0", "dim1", "axis", "start_dim", "end_dim", "dims", "source", "destination"})
 NUMPY_NAMES = {"dim": "axis", "keepdim": "keepdims", "input": "x", "other": "x2"}
@@ -36,19 +36,19 @@ def keywords(d: Draft) -> Iterator[Edit]:
         given = [s for s in bound if s.index is not None]
         first = 1 if node.op == "call_method" else 0
         for slot in given[first:]:
-            yield _everywhere(d, node, "keywords", f"{base_name(node.target)}.{slot.param.name} as keyword",
+            yield from _everywhere(d, node, "keywords", f"{base_name(node.target)}.{slot.param.name} as keyword",
                               lambda draft, n, i=slot.index: _to_keywords(draft, n, i),
                               trigger=", ".join(_as_keywords(node, given[given.index(slot):])))
         for slot in bound:
             if slot.keyword and not slot.param.keyword_only:
-                yield _everywhere(d, node, "keywords", f"{base_name(node.target)}.{slot.param.name} by position",
+                yield from _everywhere(d, node, "keywords", f"{base_name(node.target)}.{slot.param.name} by position",
                                   lambda draft, n, name=slot.param.name: _to_position(draft, n, name))
         if not d.contract.numpy_names:
             continue
         for slot in bound:
             other = NUMPY_NAMES.get(slot.param.name)
             if slot.given and other and node.op == "call_function":
-                yield _everywhere(d, node, "keywords", f"{base_name(node.target)}.{slot.param.name} as {other}=",
+                yield from _everywhere(d, node, "keywords", f"{base_name(node.target)}.{slot.param.name} as {other}=",
                                   lambda draft, n, name=slot.param.name, to=other: _rename(draft, n, name, to))
 
 
@@ -61,16 +61,16 @@ def defaults(d: Draft) -> Iterator[Edit]:
         op = base_name(node.target)
         for slot in bound:
             name, default = slot.param.name, slot.param.default
-            if slot.given and default is not MISSING and _fits(d, node, slot, default):
+            if slot.given and default is not MISSING:
                 later = [s for s in bound[bound.index(slot) + 1:] if slot.index is not None and s.index is not None]
-                yield _everywhere(d, node, "defaults", f"{op}.{name} left out",
-                                  lambda draft, n, name=name: _assign(draft, n, name, MISSING),
+                yield from _everywhere(d, node, "defaults", f"{op}.{name} left out",
+                                  lambda draft, n, name=name: assign(draft, n, name, MISSING),
                                   trigger=", ".join([f"{op}.{name} left out", *_as_keywords(node, later)]))
             if not slot.given and default is not MISSING and default is not None:
                 for position in (False,) if slot.param.keyword_only else (False, True):
-                    yield _everywhere(d, node, "defaults", f"{op}.{name}={default!r} spelled out"
+                    yield from _everywhere(d, node, "defaults", f"{op}.{name}={default!r} spelled out"
                                       + (" by position" if position else ""),
-                                      lambda draft, n, name=name, v=default, p=position: _assign(draft, n, name, v, p),
+                                      lambda draft, n, name=name, v=default, p=position: assign(draft, n, name, v, p),
                                       trigger=f"{op}.{name} spelled out" + _how(node, slot, position))
 
 
@@ -88,9 +88,9 @@ def values(d: Draft) -> Iterator[Edit]:
                     if position and (slot.given or slot.param.keyword_only or d.contract.recorded):
                         continue
                     suffix = " by position" if position else ""
-                    yield _everywhere(
+                    yield from _everywhere(
                         d, node, "values", f"{op}.{slot.param.name}: {_show(slot.value)} -> {value!r}{suffix}",
-                        lambda draft, n, name=slot.param.name, v=value, p=position: _assign(draft, n, name, v, p),
+                        lambda draft, n, name=slot.param.name, v=value, p=position: assign(draft, n, name, v, p),
                         f"{op}.{slot.param.name} changed{_class_of(slot, value)}{_how(node, slot, position)}",
                         rank_of(value))
 
@@ -105,17 +105,23 @@ def together(d: Draft) -> Iterator[Edit]:
     rank = max((t.dim() for t in map(d.tensor, d.tensors()) if t is not None), default=0)
     for old, places in named.items():
         for new in range(-rank, rank):
-            if new == old or len(places) < 2 or not all(
-                    _fits(d, d.node(at), next(s for s in slots(d.node(at)) if s.param.name == param), new)
-                    for at, param in places):
+            if new == old or len(places) < 2 or not _all_try(d, places, new):
                 continue
 
             def apply(draft: Draft, places=places, new=new):
                 for name, param in places:
-                    _assign(draft, draft.node(name), param, new)
+                    assign(draft, draft.node(name), param, new)
 
             what = "negative" if new < 0 <= old else "positive" if old < 0 <= new else "other"
             yield Edit("together", f"every dim {old} -> {new}", f"every dim {what}", apply)
+
+
+def _all_try(d: Draft, places: list[tuple[str, str]], new: int) -> bool:
+    calls = {}
+    for name, param in places:
+        call = calls.setdefault(d.node(name), _Change(d.node(name)))
+        assign(call, call, param, new)
+    return d.trial.fits(calls={node: Call(c.op, c.target, c.args, c.kwargs) for node, c in calls.items()})
 
 
 def sequences(d: Draft) -> Iterator[Edit]:
@@ -128,14 +134,14 @@ def sequences(d: Draft) -> Iterator[Edit]:
         for i, value in enumerate(node.args):
             if isinstance(value, (list, tuple)) and node.target is not operator.getitem:
                 flipped = "tuple" if isinstance(value, list) else "list"
-                yield _everywhere(d, node, "sequences", f"{base_name(node.target)} argument {i} as {flipped}",
+                yield from _everywhere(d, node, "sequences", f"{base_name(node.target)} argument {i} as {flipped}",
                                   lambda draft, n, i=i: _flip_sequence(draft, n, i))
                 if node.op == "call_method" and i == 1 and len(node.args) == 2 and node.target in VARIADIC:
-                    yield _everywhere(d, node, "sequences", f"{base_name(node.target)} list spread",
+                    yield from _everywhere(d, node, "sequences", f"{base_name(node.target)} list spread",
                                       lambda draft, n: draft.set_args(n, (n.args[0], *n.args[1])))
         if node.op == "call_method" and node.target in VARIADIC and len(node.args) > 2 and \
                 all(isinstance(v, int) for v in node.args[1:]):
-            yield _everywhere(d, node, "sequences", f"{base_name(node.target)} list gathered",
+            yield from _everywhere(d, node, "sequences", f"{base_name(node.target)} list gathered",
                               lambda draft, n: draft.set_args(n, (n.args[0], tuple(n.args[1:]))))
 
 
@@ -174,6 +180,8 @@ def equations(d: Draft) -> Iterator[Edit]:
             if base_name(node.target) != "einsum" or not isinstance(text, str):
                 continue
             for new, what in _equation_variants(text):
+                if not tries(d, node, lambda draft, n, i=i, new=new: draft.set_args(n, _with(n.args, i, new))):
+                    continue
                 yield Edit("equations", f"einsum {text!r} -> {new!r}", f"einsum {what}",
                            lambda draft, name=node.name, i=i, new=new:
                            draft.set_args(draft.node(name), _with(draft.node(name).args, i, new)))
@@ -195,9 +203,12 @@ def _how(node: Node, slot: Slot, position: bool) -> str:
 
 
 def _everywhere(d: Draft, node: Node, direction: str, what: str, change: Any, trigger: str | None = None,
-                rank: int = 0) -> Edit:
-    """Return the edit at all calls of this target that take it: fusions need their members alike."""
-    twins = [n.name for n in d.calls() if n.target == node.target and n.op == node.op]
+                rank: int = 0) -> Iterator[Edit]:
+    """Yield the edit at all calls of this target that take it, for fusions need their members alike; if it fits."""
+    alike = [n for n in d.calls() if n.target == node.target and n.op == node.op]
+    if not tries(d, node, change, *alike):
+        return
+    twins = [n.name for n in alike]
 
     def apply(draft: Draft):
         change(draft, draft.node(node.name))
@@ -208,7 +219,35 @@ def _everywhere(d: Draft, node: Node, direction: str, what: str, change: Any, tr
                 except Inapplicable:
                     continue
 
-    return Edit(direction, what + (f" ({len(twins)} calls)" if len(twins) > 1 else ""), trigger or what, apply, rank)
+    yield Edit(direction, what + (f" ({len(twins)} calls)" if len(twins) > 1 else ""), trigger or what, apply, rank)
+
+
+class _Change:
+    """A call, in the place of a node and of its draft, for a change of arguments that is only tried."""
+
+    def __init__(self, node: Node):
+        self.op, self.target, self.args, self.kwargs, self.name = node.op, node.target, node.args, node.kwargs, node.name
+
+    def set_args(self, node: Any, args: Any, kwargs: Any = None) -> None:
+        self.args, self.kwargs = tuple(args), self.kwargs if kwargs is None else kwargs
+
+
+def tries(d: Draft, node: Node, change: Callable[[Any, Any], None], *others: Node) -> bool:
+    """Return whether the graph runs after a change of one call's arguments, given as ``change(draft, node)``.
+
+    ``others`` are changed with it where they can be.
+    """
+    calls = {}
+    for each in (node, *others):
+        call = _Change(each)
+        try:
+            change(call, call)
+        except Inapplicable:
+            if each is node:
+                return False
+            continue
+        calls[each] = Call(call.op, call.target, call.args, call.kwargs)
+    return d.trial.fits(calls=calls)
 
 
 def single_site(d: Draft) -> Iterator[Edit]:
@@ -221,10 +260,12 @@ def single_site(d: Draft) -> Iterator[Edit]:
             if slot.param.is_tensor and not isinstance(slot.value, (bool, int, float)):
                 continue
             for value in _other_values(d, node, slot):
+                if not tries(d, node, lambda draft, n, p=slot.param.name, v=value: assign(draft, n, p, v)):
+                    continue
                 yield Edit("values", f"{node.name}.{slot.param.name}: {_show(slot.value)} -> {value!r}",
                            f"{op}.{slot.param.name} changed{_class_of(slot, value)}, at one call",
                            lambda draft, name=node.name, p=slot.param.name, v=value:
-                           _assign(draft, draft.node(name), p, v), rank_of(value))
+                           assign(draft, draft.node(name), p, v), rank_of(value))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -260,7 +301,7 @@ def _takes_out(d: Draft, node: Node, taken: dict[Any, bool]) -> bool:
     return taken[form]
 
 
-def _assign(draft: Draft, node: Node, name: str, value: Any, by_position: bool = False) -> None:
+def assign(draft: Draft, node: Any, name: str, value: Any, by_position: bool = False) -> None:
     """Give a parameter another value where it stands, or leave it out when ``value`` is MISSING."""
     bound = slots(node)
     slot = next((s for s in bound if s.param.name == name), None)
@@ -316,7 +357,7 @@ def _to_position(draft: Draft, node: Node, name: str) -> None:
         raise Inapplicable("not a keyword here")
     value = node.kwargs[slot.keyword]
     node.kwargs = {k: v for k, v in node.kwargs.items() if k != slot.keyword}
-    _assign(draft, node, name, value, by_position=True)
+    assign(draft, node, name, value, by_position=True)
 
 
 def _rename(draft: Draft, node: Node, name: str, to: str) -> None:
@@ -366,17 +407,13 @@ def rank_of(value: Any) -> int:
     return int(value is None)
 
 
-def _fits(d: Draft, node: Node, slot: Slot, value: Any) -> bool:
-    return plausible(node, slot, value, d.val, DIM_NAMES)
-
-
 def _other_values(d: Draft, node: Node, slot: Slot) -> Iterator[Any]:
     """Yield the values that may stand in the place of the present one, the default among them, ordinary ones first."""
     found = list(_candidates(d, node, slot))
     if d.contract.recorded and slot.given and slot.param.default is not MISSING:
         if not any(_same(slot.param.default, other) for other in (slot.value, *found)):
             found.insert(0, slot.param.default)
-    yield from sorted((value for value in found if _fits(d, node, slot, value)), key=rank_of)
+    yield from sorted(found, key=rank_of)
 
 
 def _candidates(d: Draft, node: Node, slot: Slot) -> Iterator[Any]:
@@ -448,7 +485,7 @@ def _indices(d: Draft, node: Node, value: Any) -> Iterator[Any]:
 
 def _lists(value: Any, rank: int) -> Iterator[Any]:
     if isinstance(value, int):
-        yield from ([value], value + 1, 0, 2, (value, value + 1))
+        yield from ([value], value + 1, 0, 2, (value, value + 1), value - rank, -1, [value - rank], [0, value], [])
         return
     if not isinstance(value, (list, tuple, type(None))):
         return

@@ -2,64 +2,71 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
+from torch.fx import Node
+from torch.fx.node import map_arg
 
+from fxpect.errors import SpecError
 from fxpect.specs import TensorSpec
-from fxpect.strategies.draft import Draft, Edit, Inapplicable
+from fxpect.strategies.draft import Draft, Edit
 from fxpect.strategies.signatures import base_name
+from fxpect.strategies.trial import Call
 
 FLOATS = (torch.float64, torch.float16, torch.bfloat16)
 INTEGERS = (torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool)
 
 
 def dtypes(d: Draft) -> Iterator[Edit]:
-    """Another dtype for one input (mixed), for all inputs of one dtype, complex included."""
+    """Another dtype for one input (mixed), for all inputs of one dtype, complex included; for all that is float."""
     for dtype in (*FLOATS, *INTEGERS, torch.complex64, torch.float32):
         def change(spec: TensorSpec, dtype=dtype):
-            if spec.dtype == dtype:
-                raise Inapplicable("that dtype already")
             grad = spec.requires_grad and dtype.is_floating_point
             values = spec.values if dtype.is_floating_point and spec.values != "normal" else None
             return spec.replace(dtype=dtype, requires_grad=grad, values=values)
 
         for i in _tensor_inputs(d):
-            yield _on(d, "dtypes", [i], change, f"{dtype}", f"one input {dtype_class(dtype)}")
-        groups = {spec.dtype for spec in d.inputs if isinstance(spec, TensorSpec)}
-        for group in sorted(groups, key=str):
-            members = [i for i in _tensor_inputs(d) if d.inputs[i].dtype == group]
-            if len(members) > 1:
-                yield _on(d, "dtypes", members, change, f"{dtype}", f"all inputs {dtype_class(dtype)}")
+            yield from _on(d, "dtypes", [i], change, f"{dtype}", f"one input {dtype_class(dtype)}")
+        for members in _alike(d):
+            yield from _on(d, "dtypes", members, change, f"{dtype}", f"all inputs {dtype_class(dtype)}")
 
 
 def values(d: Draft) -> Iterator[Edit]:
-    """Special values: nan, inf, -0.0; the ends of the dtype's range; ties, zeros, negative numbers."""
+    """Special values: nan, inf, -0.0; the ends of the dtype's range; ties, zeros, negative numbers.
+
+    Where the dtype of an input has no such values, one that has comes with them, for that input or all like it.
+    """
+    tensors = _tensor_inputs(d)
     for kind in ("special", "extreme", "ties", "zeros", "ones", "positive", "integers"):
-        for i in _tensor_inputs(d):
-            # Floats at the end of their range overflow or not by the order of additions: nothing to hold a pass to.
-            inexact = _inexact(d.inputs[i].dtype)
-            if d.inputs[i].values == kind or (kind == "special" and not inexact) or (kind == "extreme" and inexact):
-                continue
-            yield _on(d, "input_values", [i], lambda spec, kind=kind: spec.replace(values=kind), kind, f"values {kind}")
-    for dtype in (torch.int8, torch.uint8, torch.int32, torch.int64):
-        for i in _tensor_inputs(d):
-            yield _on(d, "input_values", [i],
-                      lambda spec, dtype=dtype: spec.replace(dtype=dtype, values="extreme", requires_grad=False),
-                      f"extreme {dtype}", f"extreme {dtype}")
+        for group in [[i] for i in tensors] + ([tensors] if kind == "special" and len(tensors) > 1 else []):
+            def change(spec: TensorSpec, kind=kind):
+                # Floats at the end of their range overflow or not by the order of additions: nothing to hold to.
+                inexact = _inexact(spec.dtype)
+                return spec if kind == "special" and not inexact or kind == "extreme" and inexact else \
+                    spec.replace(values=kind)
+
+            yield from _on(d, "input_values", group, change, kind, f"values {kind}")
+    for kind, others in (("special", (torch.float32, torch.complex64, torch.float16)),
+                         ("extreme", (torch.int8, torch.uint8, torch.int32, torch.int64))):
+        for dtype in others:
+            def convert(spec: TensorSpec, kind=kind, dtype=dtype):
+                grad = spec.requires_grad and dtype.is_floating_point
+                return spec if spec.dtype == dtype else spec.replace(dtype=dtype, values=kind, requires_grad=grad)
+
+            for group in [[i] for i in tensors] + _alike(d):
+                yield from _on(d, "input_values", group, convert, f"{kind} {dtype}", f"{kind} {dtype}")
 
 
 def layouts(d: Draft) -> Iterator[Edit]:
     """The same values in another layout: transposed, expanded, strided, channels last, offset."""
+    tensors = _tensor_inputs(d)
     for layout in ("transposed", "channels_last", "expanded", "strided", "offset"):
-        def change(spec: TensorSpec, layout=layout):
-            return spec.replace(layout=layout)
-
-        tensors = _tensor_inputs(d)
-        for i in tensors:
-            yield _on(d, "layouts", [i], change, layout, f"layout {layout}")
-        if len(tensors) > 1:
-            yield _on(d, "layouts", tensors, change, layout, f"all layouts {layout}")
+        for group in [[i] for i in tensors] + ([tensors] if len(tensors) > 1 else []):
+            yield from _on(d, "layouts", group, lambda spec, layout=layout: spec.replace(layout=layout), layout,
+                           f"layout {layout}" if len(group) == 1 else f"all layouts {layout}")
 
 
 def gradients(d: Draft) -> Iterator[Edit]:
@@ -69,38 +76,34 @@ def gradients(d: Draft) -> Iterator[Edit]:
     floats = [i for i in _tensor_inputs(d) if _inexact(d.inputs[i].dtype)]
     for wanted in (True, False):
         for group in [[i] for i in floats] + ([floats] if len(floats) > 1 else []):
-            yield _on(d, "gradients", group, lambda spec, wanted=wanted: spec.replace(requires_grad=wanted),
-                      f"requires_grad={wanted}", f"requires_grad={wanted}")
+            yield from _on(d, "gradients", group, lambda spec, wanted=wanted: spec.replace(requires_grad=wanted),
+                           f"requires_grad={wanted}", f"requires_grad={wanted}")
 
 
 def sizes(d: Draft) -> Iterator[Edit]:
     """Every dim of one size changed alike, with the constants that say it; one dim of one input alone."""
     present = sorted({s for spec in d.inputs if isinstance(spec, TensorSpec) for s in spec.shape if isinstance(s, int)})
     for old in present:
-        for new in sorted({0, 1, old + 1, 2 * old, 3, old - 1, old // 2} - {old}):
-            if new < 0:
-                continue
-            label = {0: "zero", 1: "one"}.get(new, "other")
-            for constants in (False, True):
-                def apply(draft: Draft, old=old, new=new, constants=constants):
-                    for i, spec in enumerate(draft.inputs):
-                        if isinstance(spec, TensorSpec) and old in spec.shape:
-                            layout = None if isinstance(spec.layout, tuple) else spec.layout
-                            draft.inputs[i] = spec.replace(shape=tuple(new if s == old else s for s in spec.shape),
-                                                           layout=layout)
-                    if constants and not _resize_constants(draft, old, new):
-                        raise Inapplicable("no constant says this size")
-                    draft.touch_inputs()
+        def grown(spec: TensorSpec, old=old, new=0):
+            return spec.replace(shape=tuple(new if s == old else s for s in spec.shape),
+                                layout=None if isinstance(spec.layout, tuple) else spec.layout) \
+                if old in spec.shape else spec
 
-                yield Edit("sizes", f"every size {old} -> {new}" + (" and in constants" if constants else ""),
-                           f"size {label}", apply)
+        constants = _constants_of(d, old)
+        for new in sorted({0, 1, old + 1, 2 * old, 3, old - 1, old // 2} - {old}):
+            label = {0: "zero", 1: "one"}.get(new, "other")
+            for said in (False, True) if constants else (False,):
+                calls = {node: _resized(node, old, new) for node in constants} if said else None
+                yield from _on(d, "sizes", _tensor_inputs(d, dynamic=True),
+                               lambda spec, grown=grown, new=new: grown(spec, new=new),
+                               f"size {old} -> {new}" + (" and in constants" if said else ""), f"size {label}", calls,
+                               who="every")
     for i in _tensor_inputs(d):
         for dim, old in enumerate(d.inputs[i].shape):
-            for new in (0, 1, 2, old + 1 if isinstance(old, int) else 3, 2 * old if isinstance(old, int) else 4):
-                if new != old:
-                    yield _on(d, "sizes", [i], lambda spec, dim=dim, new=new: spec.replace(
-                        shape=(*spec.shape[:dim], new, *spec.shape[dim + 1:]), layout=None),
-                        f"dim {dim}: {old} -> {new}", f"one input, size {({0: 'zero', 1: 'one'}).get(new, 'other')}")
+            for new in sorted({0, 1, 2, old + 1, 2 * old} - {old}):
+                yield from _on(d, "sizes", [i], lambda spec, dim=dim, new=new: spec.replace(
+                    shape=(*spec.shape[:dim], new, *spec.shape[dim + 1:]), layout=None),
+                    f"dim {dim}: {old} -> {new}", f"one input, size {({0: 'zero', 1: 'one'}).get(new, 'other')}")
 
 
 def ranks(d: Draft) -> Iterator[Edit]:
@@ -113,8 +116,8 @@ def ranks(d: Draft) -> Iterator[Edit]:
                              ("trailing dim added", lambda shape: (*shape, 3)),
                              ("leading dim removed", lambda shape: shape[1:]),
                              ("last dim removed", lambda shape: shape[:-1])):
-            yield _on(d, "ranks", group,
-                      lambda spec, change=change: spec.replace(shape=change(spec.shape), layout=None), what, what)
+            yield from _on(d, "ranks", group,
+                           lambda spec, change=change: spec.replace(shape=change(spec.shape), layout=None), what, what)
 
 
 # ---------------------------------------------------------------------- helpers
@@ -129,8 +132,16 @@ def dtype_class(dtype: torch.dtype) -> str:
     return {torch.float64: "double", torch.float32: "float"}.get(dtype, "half")
 
 
-def _tensor_inputs(d: Draft) -> list[int]:
-    return [i for i, spec in enumerate(d.inputs) if isinstance(spec, TensorSpec) and not spec.is_dynamic]
+def _tensor_inputs(d: Draft, dynamic: bool = False) -> list[int]:
+    return [i for i, spec in enumerate(d.inputs) if isinstance(spec, TensorSpec) and (dynamic or not spec.is_dynamic)]
+
+
+def _alike(d: Draft) -> list[list[int]]:
+    """Return the groups of several inputs of one dtype."""
+    groups: dict[str, list[int]] = {}
+    for i in _tensor_inputs(d):
+        groups.setdefault(str(d.inputs[i].dtype), []).append(i)
+    return [members for _, members in sorted(groups.items()) if len(members) > 1]
 
 
 def _inexact(dtype: torch.dtype) -> bool:
@@ -138,42 +149,45 @@ def _inexact(dtype: torch.dtype) -> bool:
 
 
 def _on(d: Draft, direction: str, group: list[int], change: Callable[[TensorSpec], TensorSpec], what: str,
-        trigger: str) -> Edit:
-    names = [n.name for n in d.placeholders]
-    who = names[group[0]] if len(group) == 1 else f"{len(group)} inputs"
+        trigger: str, calls: dict[Node, Call] | None = None, who: str = "") -> Iterator[Edit]:
+    """Yield the edit that changes the specs of a group of inputs, where that says something new and fits.
+
+    ``calls`` are calls that change with them.
+    """
+    holders = d.placeholders
+    new: dict[int, TensorSpec] = {}
+    for i in group:
+        with contextlib.suppress(SpecError):  # a spec that no tensor can meet
+            changed = change(d.inputs[i])
+            if changed != d.inputs[i]:
+                new[i] = changed
+    if not new or not d.trial.fits({holders[i]: d.sample(spec) for i, spec in new.items()}, calls):
+        return
+    if not who:
+        who = holders[group[0]].name if len(group) == 1 else f"{len(group)} inputs"
 
     def apply(draft: Draft):
-        changed = False
-        for i in group:
-            try:
-                new = change(draft.inputs[i])
-            except Inapplicable:
-                continue
-            except Exception as error:  # a spec that no tensor can meet
-                raise Inapplicable(str(error)) from error
-            changed = changed or new != draft.inputs[i]
-            draft.inputs[i] = new
-        if not changed:
-            raise Inapplicable("nothing to change")
+        for i, spec in new.items():
+            draft.inputs[i] = spec
+        for node, call in (calls or {}).items():
+            draft.set_args(draft.node(node.name), map_arg(call.args, lambda n: draft.node(n.name)),
+                           map_arg(dict(call.kwargs), lambda n: draft.node(n.name)))
         draft.touch_inputs()
 
-    return Edit(direction, f"{who}: {what}", trigger, apply)
+    yield Edit(direction, f"{who} {what}" if who == "every" else f"{who}: {what}", trigger, apply)
 
 
-def _resize_constants(draft: Draft, old: int, new: int) -> bool:
-    found = False
+def _constants_of(d: Draft, size: int) -> list[Node]:
+    """Return the calls that say a size."""
+    return [node for node in d.calls() if base_name(node.target) != "getitem" and node.op != "call_module"
+            and _resized(node, size, size + 1) != Call(node.op, node.target, node.args, node.kwargs)]
 
-    def swap(value):
-        nonlocal found
+
+def _resized(node: Node, old: int, new: int) -> Call:
+    """Return a call with another number where it says a size."""
+    def swap(value: Any) -> Any:
         if type(value) is int and value == old:
-            found = True
             return new
-        if isinstance(value, (list, tuple)):
-            return type(value)([swap(v) for v in value])
-        return value
+        return type(value)([swap(v) for v in value]) if isinstance(value, (list, tuple)) else value
 
-    for node in draft.calls():
-        if base_name(node.target) != "getitem" and node.op != "call_module":
-            node.args = tuple(swap(v) for v in node.args)
-            node.kwargs = {k: swap(v) for k, v in node.kwargs.items()}
-    return found
+    return Call(node.op, node.target, tuple(map(swap, node.args)), {k: swap(v) for k, v in node.kwargs.items()})

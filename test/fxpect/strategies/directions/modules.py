@@ -11,30 +11,36 @@ import torch
 from torch import nn
 
 from fxpect.strategies.draft import Draft, Edit, Inapplicable, own_attribute
+from fxpect.strategies.trial import Call
 
+OPTIONAL = frozenset({"momentum"})
+SIZES = frozenset({"in_channels", "out_channels", "in_features", "out_features", "num_features", "num_channels",
+                   "normalized_shape", "embedding_dim", "embed_dim"})
 OTHER_WORDS = {"padding_mode": ("reflect", "circular", "replicate"), "padding": ("same", "valid")}
 
 
 def configurations(d: Draft) -> Iterator[Edit]:
-    """One constructor argument of one module changed."""
-    for node in d.calls():
-        if node.op != "call_module":
-            continue
-        module = d.gm.get_submodule(node.target)
-        given = constructor_arguments(module)
-        for name, value in given.items():
+    """One constructor argument of one module changed, or a size at all modules that name it."""
+    held = {node.target: d.gm.get_submodule(node.target) for node in d.calls() if node.op == "call_module"}
+    for path, module in held.items():
+        for name, value in constructor_arguments(module).items():
             for new in _other_values(name, value):
-                def apply(draft: Draft, at=node.name, name=name, new=new):
-                    call = draft.node(at)
-                    old = draft.gm.get_submodule(call.target)
-                    _swap_module(draft, call, rebuilt(old, **{name: new}))
-
-                yield Edit("modules", f"{node.target}.{name}: {value!r} -> {new!r}",
-                           f"{type(module).__name__}.{name} {_class_of(new)}", apply)
+                changes = {path: {name: new}}
+                if not _fits(d, changes) and name in SIZES:
+                    changes = {p: {n: new for n, v in constructor_arguments(m).items() if n in SIZES and v == value}
+                               for p, m in held.items()}
+                    changes = {p: change for p, change in changes.items() if change}
+                if _fits(d, changes):
+                    yield Edit("modules", f"{path}.{name}: {value!r} -> {new!r}" + (
+                        f" and {len(changes) - 1} more" if len(changes) > 1 else ""),
+                        f"{type(module).__name__}.{name} {_class_of(new)}",
+                        lambda draft, changes=changes: _reconfigure(draft, changes))
 
 
 def modes(d: Draft) -> Iterator[Edit]:
     """One module, or all, in the other of train and eval mode."""
+    if d.promises.inference:
+        return
     holders = [n for n in d.calls() if n.op == "call_module"]
     for node in holders:
         module = d.gm.get_submodule(node.target)
@@ -54,7 +60,8 @@ def sharing(d: Draft) -> Iterator[Edit]:
     for node in holders:
         module = d.gm.get_submodule(node.target)
         for other in holders:
-            if other.target != node.target and type(d.gm.get_submodule(other.target)) is type(module):
+            if other.target != node.target and type(d.gm.get_submodule(other.target)) is type(module) and \
+                    d.trial.fits(calls={other: Call(other.op, node.target, other.args, other.kwargs)}):
                 yield Edit("modules", f"{other.name} calls {node.target}", f"{type(module).__name__} shared",
                            lambda draft, at=other.name, to=node.target: _retarget(draft, at, to))
         for name, _ in module.named_parameters(recurse=False):
@@ -99,6 +106,23 @@ def rebuilt(module: nn.Module, **changes: Any) -> nn.Module:
     return new
 
 
+def _fits(d: Draft, changes: dict[str, dict[str, Any]]) -> bool:
+    """Whether the graph runs with other arguments of the constructors at some paths."""
+    try:
+        made = {path: rebuilt(d.gm.get_submodule(path), **change) for path, change in changes.items()}
+    except Inapplicable:
+        return False
+    calls = {node: Call("call_function", made[node.target], node.args, node.kwargs)
+             for node in d.calls() if node.op == "call_module" and node.target in made}
+    return d.trial.fits(calls=calls)
+
+
+def _reconfigure(draft: Draft, changes: dict[str, dict[str, Any]]) -> None:
+    for path, change in changes.items():
+        call = next(node for node in draft.calls() if node.op == "call_module" and node.target == path)
+        _swap_module(draft, call, rebuilt(draft.gm.get_submodule(path), **change))
+
+
 def _swap_module(draft: Draft, call: torch.fx.Node, module: nn.Module) -> None:
     old = call.target
     name = own_attribute(draft, old, module)
@@ -122,7 +146,9 @@ def _other_values(name: str, value: Any) -> Iterator[Any]:
     elif isinstance(value, int):
         yield from (value + 1, 2 * value, max(1, value // 2), 1)
     elif isinstance(value, float):
-        yield from (0.0, 1.0, 2 * value, None)
+        yield from (0.0, 1.0, 2 * value)
+        if name in OPTIONAL:
+            yield None
     elif isinstance(value, (tuple, list)) and all(isinstance(v, int) for v in value):
         yield type(value)(v + 1 for v in value)
         yield type(value)([value[0] + 1, *value[1:]])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch.fx import Node
 
+from fxpect.contracts import is_tangent, joint_outputs, view_source
+from fxpect.specs import T
 from fxpect.strategies.draft import Draft, Edit, Inapplicable
 from fxpect.strategies.signatures import base_name
 
@@ -24,7 +27,7 @@ def writes(d: Draft) -> Iterator[Edit]:
     order = [n for n in d.graph.nodes if n.op not in ("placeholder", "get_attr")]
     for node in d.tensors():
         value = d.tensor(node)
-        if value is None or node.op == "get_attr":
+        if value is None or node.op == "get_attr" or _refuses_writes(d, node):
             continue
         for what, op, target, args in _writers(d, value):
             for place in order:
@@ -72,24 +75,38 @@ def in_place_spelling(d: Draft) -> Iterator[Edit]:
 
 
 def epilogue(d: Draft) -> Iterator[Edit]:
-    """A value copied into an input of its type at the end, as functionalization leaves a mutation."""
-    if not d.functional or d.capture == "joint" or d.contract.writes == "never":
+    """A value copied into an input of its type at the end, as functionalization leaves a mutation.
+
+    Into one that is read and into one that is not, such as a running average; in a joint graph into a primal that
+    asks for no gradient, which the backward does not read.
+    """
+    if not d.functional or d.contract.writes == "never":
         return
-    written = {n.args[0] for n in d.calls() if n.target is aten.copy_.default}
+    kept = {n.args[0] for n in d.calls() if n.target is aten.copy_.default}
+    if d.contract.joint:
+        _, gradients = joint_outputs(d.graph)
+        kept |= {node for node, given in zip_longest(d.placeholders, gradients) if is_tangent(node) or given is not None}
     for source in d.tensors():
+        a = d.tensor(source)
+        if a is None or source.op == "get_attr" or not d.may_be_returned(source):
+            continue
         for target in d.placeholders:
-            if target in written:
+            b = d.tensor(target)
+            if target in kept or source is target or b is None or (a.shape, a.dtype) != (b.shape, b.dtype):
                 continue
-            a, b = d.tensor(source), d.tensor(target)
-            if source is target or b is None or a is None or (a.shape, a.dtype) != (b.shape, b.dtype):
-                continue
-
-            def apply(draft: Draft, source=source.name, target=target.name):
-                draft.insert(None, "call_function", aten.copy_.default, (draft.node(target), draft.node(source)),
-                             before=draft.output)
-
             yield Edit("writes", f"{source.name} copied into {target.name} last",
-                       f"{_kind(source)} copied into an input", apply)
+                       f"{_kind(source)} copied into an input",
+                       lambda draft, source=source.name, target=target.name:
+                       _copy_last(draft, draft.node(source), draft.node(target)))
+        if all(isinstance(size, int) for size in a.shape):
+            yield Edit("writes", f"{source.name} copied into a new input last",
+                       f"{_kind(source)} copied into an unread input",
+                       lambda draft, source=source.name, spec=T(*a.shape, dtype=a.dtype):
+                       _copy_last(draft, draft.node(source), draft.add_input(spec)))
+
+
+def _copy_last(draft: Draft, source: Node, target: Node) -> None:
+    draft.insert(None, "call_function", aten.copy_.default, (target, source), before=draft.output)
 
 
 def _writers(d: Draft, value: torch.Tensor) -> Iterator[tuple[str, str, Any, tuple]]:
@@ -103,8 +120,17 @@ def _writers(d: Draft, value: torch.Tensor) -> Iterator[tuple[str, str, Any, tup
         yield "logical_not_", "call_method", "logical_not_", ()
         return
     yield "add_", "call_method", "add_", (1,)
-    if d.contract.setitem:
+    if d.contract.setitem and value.dim():
         yield "setitem", "call_function", operator.setitem, (0, 1)
+
+
+def _refuses_writes(d: Draft, node: Node) -> bool:
+    """Whether autograd refuses writes: to a leaf that requires grad or a view of it, to one of several views."""
+    value = d.tensor(node)
+    if d.functional or value is None or not value.requires_grad:
+        return False
+    several = node.target is operator.getitem and isinstance(d.val(node.args[0]), (list, tuple))
+    return several or view_source(node).op == "placeholder"
 
 
 def _takes_its_result(d: Draft, node: Node) -> bool:

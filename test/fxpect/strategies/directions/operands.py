@@ -9,9 +9,11 @@ import torch
 from torch.fx import Node
 
 from fxpect.specs import T, spec_of
+from fxpect.strategies.directions.arguments import assign, tries
 from fxpect.strategies.directions.inputs import dtype_class
 from fxpect.strategies.draft import Draft, Edit, Inapplicable
-from fxpect.strategies.signatures import base_name
+from fxpect.strategies.signatures import base_name, slots
+from fxpect.strategies.trial import Call
 
 aten = torch.ops.aten
 
@@ -19,7 +21,7 @@ aten = torch.ops.aten
 def extra_users(d: Draft) -> Iterator[Edit]:
     """Another reader of an intermediate or input, right after it or at the end, and returned."""
     for node in d.tensors():
-        if node.op == "get_attr":
+        if node.op == "get_attr" or not d.may_be_returned(node):
             continue
         kind = _kind(node)
         for reader, function, overload in _readers(d, node):
@@ -43,7 +45,7 @@ def outputs(d: Draft) -> Iterator[Edit]:
     for node in d.graph.nodes:
         if node.op in ("output", "get_attr") or d.val(node) is None:
             continue
-        if not isinstance(d.val(node), torch.Tensor):
+        if not isinstance(d.val(node), torch.Tensor) or not d.may_be_returned(node):
             continue
         what = "returned twice" if node in returned else "returned too"
         yield Edit("outputs", f"{node.name} {what}", f"{_kind(node)} {what}",
@@ -67,7 +69,7 @@ def operands(d: Draft) -> Iterator[Edit]:
         sites = list(_tensor_sites(d, node))
         for path, operand in sites:
             for other in everything:
-                if other is operand or other >= node:
+                if other is operand or other >= node or not d.trial.fits(calls={node: _with_put(node, path, other)}):
                     continue
                 repeated = any(o is other for _, o in sites)
                 what = "repeated operand" if repeated else f"{_kind(other)} as operand"
@@ -75,12 +77,9 @@ def operands(d: Draft) -> Iterator[Edit]:
                            f"{op} {what}", _replacing(node.name, path, other.name))
         for i, (first, a) in enumerate(sites):
             for second, b in sites[i + 1:]:
-                if a is not b:
+                if a is not b and d.trial.fits(calls={node: _with_put(node, first, b, second, a)}):
                     def swap(draft: Draft, name=node.name, first=first, second=second, a=a.name, b=b.name):
-                        n = draft.node(name)
-                        _put(n, first, draft.node(b))
-                        _put(n, second, draft.node(a))
-                        draft.touch(n)
+                        _put(draft, draft.node(name), first, draft.node(b), second, draft.node(a))
 
                     yield Edit("operands", f"{node.name}: {a.name} and {b.name} swapped", f"{op} operands swapped",
                                swap)
@@ -91,13 +90,11 @@ def one_input(d: Draft) -> Iterator[Edit]:
     holders = [n for n in d.placeholders if d.tensor(n) is not None]
     for a in holders:
         for b in holders:
-            if a is not b:
+            if a is not b and b.users and d.trial.fits({b: d.trial.values[a]}):
                 def apply(draft: Draft, a=a.name, b=b.name):
-                    keep, drop = draft.node(a), draft.node(b)
+                    drop = draft.node(b)
                     users = sorted(drop.users)
-                    drop.replace_all_uses_with(keep)
-                    if not users:
-                        raise Inapplicable("unused input")
+                    drop.replace_all_uses_with(draft.node(a))
                     draft.touch(users[0])
 
                 yield Edit("one_input", f"{a.name} also in the place of {b.name}", "one tensor for two inputs", apply)
@@ -120,6 +117,10 @@ def operand_lists(d: Draft) -> Iterator[Edit]:
                        for k in range(n) for m in range(n) if k != m]
             orders += [("only one", [k]) for k in range(n)]
             for what, order in orders:
+                new = type(value)([value[j] for j in order])
+                if not d.trial.fits(calls={node: _with_put(node, (i,), new)}):
+                    continue
+
                 def permute(draft: Draft, name=node.name, i=i, order=order):
                     call = draft.node(name)
                     items = [call.args[i][j] for j in order]
@@ -129,6 +130,10 @@ def operand_lists(d: Draft) -> Iterator[Edit]:
             for other in d.tensors():
                 if other < node:
                     for k in (0, n // 2, n):
+                        new = type(value)([*value[:k], other, *value[k:]])
+                        if not d.trial.fits(calls={node: _with_put(node, (i,), new)}):
+                            continue
+
                         def add(draft: Draft, name=node.name, i=i, k=k, other=other.name):
                             call = draft.node(name)
                             items = [*call.args[i][:k], draft.node(other), *call.args[i][k:]]
@@ -147,11 +152,12 @@ def fresh_operands(d: Draft) -> Iterator[Edit]:
             if like is None or not all(isinstance(s, int) for s in like.shape):
                 continue
             for what, spec in _fresh_specs(like):
+                if not d.trial.fits(calls={node: _with_put(node, path, d.sample(spec))}):
+                    continue
+
                 def apply(draft: Draft, name=node.name, path=path, spec=spec):
                     new = draft.add_input(spec)
-                    n = draft.node(name)
-                    _put(n, path, new)
-                    draft.touch(n)
+                    _put(draft, draft.node(name), path, new)
 
                 yield Edit("fresh_operands", f"{node.name}{_dotted(path)}: {operand.name} -> {spec!r}",
                            f"{op} operand {what}", apply)
@@ -159,14 +165,14 @@ def fresh_operands(d: Draft) -> Iterator[Edit]:
             beside = not d.functional or len(list(_tensor_sites(d, node))) > 1
             if len(path) == 1 and (path[0] != 0 or node.op == "call_function") and beside:
                 for number in (2, 0.5, 0, 1):
+                    if not d.trial.fits(calls={node: _with_put(node, path, number)}):
+                        continue
                     yield Edit("fresh_operands", f"{node.name}{_dotted(path)}: {operand.name} -> {number}",
                                f"{op} operand is a number", _replacing(node.name, path, number))
 
 
 def absent_operands(d: Draft) -> Iterator[Edit]:
     """An optional tensor (a bias, a weight, a mask) left out or added."""
-    from fxpect.strategies.signatures import slots
-
     for node in d.calls():
         if node.op == "call_module":
             continue
@@ -175,29 +181,27 @@ def absent_operands(d: Draft) -> Iterator[Edit]:
                 continue
             name = f"{base_name(node.target)}.{slot.param.name}"
             optional = slot.param.kind.endswith("?")
-            if isinstance(slot.value, Node) and slot.param.default is None or optional and slot.given:
+            if (isinstance(slot.value, Node) and slot.param.default is None or optional and slot.given) and \
+                    tries(d, node, lambda draft, n, p=slot.param.name: assign(draft, n, p, None)):
                 yield Edit("absent_operands", f"{name} = None", f"{name} = None",
-                           lambda draft, n=node.name, p=slot.param.name: _assign_by_name(draft, n, p, None))
+                           lambda draft, n=node.name, p=slot.param.name: assign(draft, draft.node(n), p, None))
             if not isinstance(slot.value, Node) and (slot.param.kind == "Tensor?" or slot.param.default is None):
                 result = d.tensor(node)
                 shapes = [] if result is None else [result.shape[-1:], result.shape, result.shape[1:2]]
                 for shape in {str(shape): tuple(shape) for shape in shapes}.values():
                     if result is not None and all(isinstance(s, int) for s in shape):
-                        def apply(draft: Draft, n=node.name, p=slot.param.name, shape=shape, dtype=result.dtype):
-                            values = "positive" if p == "running_var" else None
-                            new = draft.add_input(T(*shape, dtype=dtype, values=values), p)
-                            _assign_by_name(draft, n, p, new)
+                        spec = T(*shape, dtype=result.dtype, values="positive" if slot.param.name == "running_var" else None)
+                        if not tries(d, node, lambda draft, n, p=slot.param.name, v=d.sample(spec): assign(draft, n, p, v)):
+                            continue
+
+                        def apply(draft: Draft, n=node.name, p=slot.param.name, spec=spec):
+                            new = draft.add_input(spec, p)
+                            assign(draft, draft.node(n), p, new)
 
                         yield Edit("absent_operands", f"{name} = {list(shape)}", f"{name} given", apply)
 
 
 # ---------------------------------------------------------------------- helpers
-
-
-def _assign_by_name(draft: Draft, node: str, param: str, value: Any) -> None:
-    from fxpect.strategies.directions.arguments import _assign
-
-    _assign(draft, draft.node(node), param, value)
 
 
 def _readers(d: Draft, node: Node) -> Iterator[tuple[str, Any, Any]]:
@@ -247,23 +251,23 @@ def _tensor_sites(d: Draft, node: Node) -> Iterator[tuple[tuple, Node]]:
                     yield (i, j), item
 
 
-def _put(node: Node, path: tuple, value: Any) -> None:
-    head = path[0]
-    old = node.args[head] if isinstance(head, int) else node.kwargs[head]
-    new = value if len(path) == 1 else type(old)([*old[:path[1]], value, *old[path[1] + 1:]])
-    if isinstance(head, int):
-        node.args = (*node.args[:head], new, *node.args[head + 1:])
-    else:
-        node.kwargs = {**node.kwargs, head: new}
+def _with_put(node: Node, *sites: Any) -> Call:
+    """Return the call with other values at some sites, each a path and the value there."""
+    args, kwargs = list(node.args), dict(node.kwargs)
+    for path, value in zip(sites[::2], sites[1::2], strict=True):
+        holder: Any = args if isinstance(path[0], int) else kwargs
+        old = holder[path[0]]
+        holder[path[0]] = value if len(path) == 1 else type(old)([*old[:path[1]], value, *old[path[1] + 1:]])
+    return Call(node.op, node.target, tuple(args), kwargs)
+
+
+def _put(draft: Draft, node: Node, *sites: Any) -> None:
+    call = _with_put(node, *sites)
+    draft.set_args(node, call.args, dict(call.kwargs))
 
 
 def _replacing(name: str, path: tuple, value: Any) -> Callable[[Draft], None]:
-    def apply(draft: Draft):
-        node = draft.node(name)
-        _put(node, path, draft.node(value) if isinstance(value, str) else value)
-        draft.touch(node)
-
-    return apply
+    return lambda draft: _put(draft, draft.node(name), path, draft.node(value) if isinstance(value, str) else value)
 
 
 def _dotted(path: tuple) -> str:

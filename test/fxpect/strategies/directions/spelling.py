@@ -12,6 +12,7 @@ from torch.fx import Node
 
 from fxpect.strategies.draft import Draft, Edit, Inapplicable
 from fxpect.strategies.signatures import base_name
+from fxpect.strategies.trial import Call
 
 ALIASES = {"cat": ("concat", "concatenate"), "concat": ("cat",), "reshape": ("view",), "view": ("reshape",),
            "permute": ("transpose",), "clamp": ("clip",), "mul": ("multiply",), "div": ("divide", "true_divide"),
@@ -39,6 +40,8 @@ def spellings(d: Draft) -> Iterator[Edit]:
             twins = [n.name for n in d.calls() if n.target == node.target]
             shown = f"method {target}" if op == "call_method" else _shown(target)
             for group, suffix in [(twins, "")] + ([([node.name], " once")] if len(twins) > 1 else []):
+                if not _fits(d, group, op, target):
+                    continue
                 yield Edit("spellings", f"{node.name} as {shown}{suffix}", f"{name} as {shown}{suffix}",
                            lambda draft, group=tuple(group), op=op, target=target: _respell(draft, group, op, target))
 
@@ -72,16 +75,29 @@ def _shown(target: Any) -> str:
     return f"{getattr(target, '__module__', None) or 'torch'}.{getattr(target, '__name__', target)}"
 
 
+def _fits(d: Draft, group: list[str], op: str, target: Any) -> bool:
+    try:
+        return d.trial.fits(calls={d.node(at): _respelled(d.node(at), op, target) for at in group})
+    except Inapplicable:
+        return False
+
+
 def _respell(draft: Draft, group: tuple[str, ...], op: str, target: Any) -> None:
     for at in group:
         node = draft.node(at)
-        if op == "call_method" and not node.args:
-            keyword = next((k for k in ("input", "self") if k in node.kwargs), None)
-            if keyword is None:
-                raise Inapplicable("no receiver")
-            node.args = (node.kwargs[keyword],)
-            node.kwargs = {k: v for k, v in node.kwargs.items() if k != keyword}
-        if op == "call_method" and isinstance(node.args[0], (list, tuple)):
-            raise Inapplicable("a list has no such method")
+        call = _respelled(node, op, target)
         node.op, node.target = op, target
-        draft.touch(node)
+        draft.set_args(node, call.args, dict(call.kwargs))
+
+
+def _respelled(node: Node, op: str, target: Any) -> Call:
+    args, kwargs = node.args, node.kwargs
+    if op == "call_method" and not args:
+        keyword = next((k for k in ("input", "self") if k in kwargs), None)
+        if keyword is None:
+            raise Inapplicable("no receiver")
+        args = (kwargs[keyword],)
+        kwargs = {k: v for k, v in kwargs.items() if k != keyword}
+    if op == "call_method" and isinstance(args[0], (list, tuple)):
+        raise Inapplicable("a list has no such method")
+    return Call(op, target, args, kwargs)

@@ -15,6 +15,7 @@ from torch.fx import Node
 from fxpect.specs import TensorSpec, spec_of
 from fxpect.strategies.draft import Draft, Edit, Inapplicable, own_attribute
 from fxpect.strategies.signatures import base_name
+from fxpect.strategies.trial import Call
 
 aten = torch.ops.aten
 
@@ -72,8 +73,16 @@ def inserted(d: Draft) -> Iterator[Edit]:
         if not node.users:
             continue
         for name, op, target, args, kwargs in _insertable(d, node):
-            users = [u.name for u in node.users]
-            for only in [None, *(users if len(users) > 1 else [])]:
+            try:
+                value = d.trial.value(Call(op, target, (node, *args), kwargs))
+            except Exception:  # of another dtype or rank than the operator takes
+                continue
+            users = list(node.users)
+            for reader in [None, *(users if len(users) > 1 else [])]:
+                if not (d.trial.fits({node: value}) if reader is None else d.trial.fits(edges={reader: {node: value}})):
+                    continue
+                only = reader and reader.name
+
                 def apply(draft: Draft, at=node.name, op=op, target=target, args=args, kwargs=kwargs, only=only):
                     source = draft.node(at)
                     new = draft.insert(source, op, target, (source, *args), kwargs)
@@ -92,7 +101,7 @@ def removed(d: Draft) -> Iterator[Edit]:
     """An operator taken out: its readers read one of its operands."""
     for node in d.calls():
         for source in dict.fromkeys(node.all_input_nodes):
-            if d.tensor(node) is None or d.tensor(source) is None:
+            if d.tensor(node) is None or d.tensor(source) is None or not d.trial.fits({node: d.trial.values[source]}):
                 continue
 
             def apply(draft: Draft, name=node.name, source=source.name):
@@ -116,7 +125,7 @@ def exchanged(d: Draft) -> Iterator[Edit]:
                 continue
             for other in family:
                 for op, target in _targets(d, node, other):
-                    if target == node.target:
+                    if target == node.target or not d.trial.fits(calls={node: Call(op, target, node.args, node.kwargs)}):
                         continue
 
                     def apply(draft: Draft, at=node.name, op=op, target=target):
@@ -133,7 +142,8 @@ def neighbours(d: Draft) -> Iterator[Edit]:
         if len(second.all_input_nodes) != 1:
             continue
         first = second.all_input_nodes[0]
-        if first not in d.calls() or len(first.all_input_nodes) != 1 or len(first.users) != 1:
+        if first not in d.calls() or len(first.all_input_nodes) != 1 or len(first.users) != 1 or \
+                not _swaps(d, first, second):
             continue
 
         def apply(draft: Draft, a=first.name, b=second.name):
@@ -149,21 +159,33 @@ def neighbours(d: Draft) -> Iterator[Edit]:
                    f"{base_name(first.target)} and {base_name(second.target)} swapped", apply)
 
 
+def _swaps(d: Draft, first: Node, second: Node) -> bool:
+    """Whether the graph runs with two operators in the other order."""
+    one, two = (Call(node.op, node.target, node.args, node.kwargs) for node in (first, second))
+    try:
+        early = d.trial.value(two, {first: d.trial.values[first.all_input_nodes[0]]})
+        return d.trial.fits({second: d.trial.value(one, {first.all_input_nodes[0]: early})})
+    except Exception:  # one of them does not take what the other does
+        return False
+
+
 def copies(d: Draft) -> Iterator[Edit]:
     """A second pattern: on the same or other inputs or parameters, fed by the first, or sharing its first steps.
 
     And two calls whose constants only compare equal.
     """
-    calls = d.calls()
+    calls = [node for node in d.calls() if d.may_be_returned(node)]
     owned = any(node.op == "call_module" or node.op == "get_attr" and d.tensor(node) is not None
                 for node in d.graph.nodes)
     ways = ("on the same inputs", "on other inputs", *(("with its own parameters",) if owned else ()))
-    for how in (*ways, "fed by the first", "interleaved"):
+    ways = tuple(how for how in ways if how != "on other inputs" or _may_be_doubled(d))
+    more = ("fed by the first",) * (_fed(d) is not None) + ("interleaved",) * ("on other inputs" in ways)
+    for how in (*ways, *more):
         yield Edit("copies", f"two patterns {how}", f"two patterns {how}", lambda draft, how=how: _copy_all(draft, how))
     for node in calls:
         for where, value in [*enumerate(node.args), *node.kwargs.items()]:
             if isinstance(value, float) or type(value) is int and where != "dim" and not isinstance(where, str):
-                for how in ways:
+                for how in ways if d.trial.fits(calls={node: _with_constant(node, where, value + 1)}) else ():
                     yield Edit("copies", f"two patterns {how}, {node.name}[{where}] of one is {value + 1}",
                                f"two patterns of another constant {how}",
                                lambda draft, how=how, other=(node.name, where, value + 1):
@@ -202,7 +224,7 @@ def copies(d: Draft) -> Iterator[Edit]:
 def _lookalikes(d: Draft) -> Iterator[Edit]:
     """Yield edits that add two calls whose constants compare equal and are not: 1, 1.0 and True, 0.0 and -0.0."""
     for node in d.placeholders:
-        if d.tensor(node) is None:
+        if d.tensor(node) is None or not d.may_be_returned(node):
             continue
         for function, overload, constants in ((torch.add, aten.add.Tensor, (1, 1.0)),
                                               (torch.mul, aten.mul.Tensor, (1, True)),
@@ -221,10 +243,10 @@ def random_operators(d: Draft) -> Iterator[Edit]:
     """Random draws: noise added to a value, one draw or two equal ones, dropout between operators."""
     for node in d.tensors():
         value = d.tensor(node)
-        if value is None or not value.dtype.is_floating_point or node.op == "get_attr":
+        if value is None or not value.dtype.is_floating_point or node.op == "get_attr" or not d.may_be_returned(node):
             continue
         draws = [("rand_like", torch.rand_like, aten.rand_like.default, ()),
-                 ("bernoulli", torch.bernoulli, aten.bernoulli.default, ()),
+                 ("bernoulli", torch.bernoulli, aten.bernoulli.p, (0.5,)),
                  ("randn_like", torch.randn_like, aten.randn_like.default, ()),
                  ("uniform", None, aten.uniform.default, ()), ("exponential", None, aten.exponential.default, ()),
                  ("normal", None, aten.normal_functional.default, ()),
@@ -233,7 +255,7 @@ def random_operators(d: Draft) -> Iterator[Edit]:
                  ("dropout", F.dropout, None, (0.5, True))]
         for name, function, overload, args in draws:
             op, target = d.method(function, overload)
-            if target is None:
+            if target is None or d.promises.inference and "dropout" in name:
                 continue
             for times, how in ((1, "returned"), (2, "returned"), (2, "subtracted")):
                 def apply(draft: Draft, at=node.name, name=name, op=op, target=target, args=args, times=times, how=how):
@@ -318,10 +340,38 @@ def _another(held: Any) -> Any:
     return other
 
 
+def _with_constant(node: Node, where: int | str, value: Any) -> Call:
+    """Return the call with another constant at a place or for a keyword."""
+    args, kwargs = node.args, dict(node.kwargs)
+    if isinstance(where, str):
+        kwargs[where] = value
+    else:
+        args = (*args[:where], value, *args[where + 1:])
+    return Call(node.op, node.target, args, kwargs)
+
+
+def _may_be_doubled(d: Draft) -> bool:
+    """Whether every tensor that is given has a spec, of which another input can be made."""
+    return all(isinstance(spec, TensorSpec) and not spec.is_dynamic
+               for node, spec in zip(d.placeholders, d.inputs, strict=True) if d.tensor(node) is not None)
+
+
+def _fed(d: Draft) -> Node | None:
+    """Return the input that has the type of the first result."""
+    try:
+        first = next((n for n in d.output_list() if isinstance(n, Node) and n.op != "placeholder"), None)
+    except Inapplicable:
+        return None
+    like = d.tensor(first)
+    held = [(p, d.tensor(p)) for p in d.placeholders]
+    return next((p for p, value in held if like is not None and value is not None
+                 and (value.shape, value.dtype) == (like.shape, like.dtype)), None)
+
+
 def _copy_all(draft: Draft, how: str, other_inputs: set[str] | None = None, start: str | None = None,
               constant: tuple[str, Any, Any] | None = None) -> None:
     """Append a copy of the computation and return its results too; ``constant`` is (node, argument, new value)."""
-    results = [n for n in draft.output_list() if isinstance(n, Node) and n.op != "placeholder"]
+    results = [n for n in draft.output_list() if isinstance(n, Node) and n.op != "placeholder" and draft.may_be_returned(n)]
     if not results:
         raise Inapplicable("nothing is computed")
     mapping: dict[Node, Node] = {}
@@ -337,15 +387,11 @@ def _copy_all(draft: Draft, how: str, other_inputs: set[str] | None = None, star
                 value = functools.reduce(getattr, node.target.split("."), draft.gm)
                 mapping[node] = draft.insert(node, "get_attr", own_attribute(draft, node.target, _another(value)))
     if how == "fed by the first":
-        fed = results[0]
-        like = draft.tensor(fed)
-        wanted = None if like is None else (like.shape, like.dtype)
-        held = [(p, draft.tensor(p)) for p in draft.placeholders]
-        match = next((p for p, value in held if value is not None and (value.shape, value.dtype) == wanted), None)
+        match = _fed(draft)
         if match is None:
             raise Inapplicable("no input has the result's type")
-        mapping[match] = fed
-    calls = draft.calls()
+        mapping[match] = results[0]
+    calls = [node for node in draft.calls() if draft.may_be_returned(node)]
     if start is not None:
         calls = calls[calls.index(draft.node(start)):]
     point: Node = calls[-1]
@@ -358,11 +404,7 @@ def _copy_all(draft: Draft, how: str, other_inputs: set[str] | None = None, star
         point = draft.insert(node if how == "interleaved" else point, node.op, target, args, kwargs)
         mapping[node] = point
         if constant is not None and node.name == constant[0]:
-            _, where, value = constant
-            if isinstance(where, str):
-                point.kwargs = {**point.kwargs, where: value}
-            else:
-                point.args = (*point.args[:where], value, *point.args[where + 1:])
+            point.args, point.kwargs = _with_constant(point, *constant[1:])[2:]
     for result in results:
         if result in mapping:
             draft.add_output(mapping[result])

@@ -1,0 +1,201 @@
+"""Whether an edit can type: what it changes is run on real values before the step is offered.
+
+A step copies the graph, runs it and types it anew; a trial runs the changed calls, and those after them until the
+types are the old ones again. Calls of the same types are tried once in a process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import types
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch.fx import Node
+
+from fxpect import contracts
+
+# Torch does not check the sizes that these are given: another one corrupts the memory of the process (2.13.0, 2.15.0).
+UNCHECKED = frozenset({torch.ops.aten.mkldnn_rnn_layer.default})
+MAX_KNOWN = 20_000
+_REFUSED = object()
+_known: dict[Any, Any] = {}
+
+
+class Call(NamedTuple):
+    """What a node calls, or would call; an argument may be a real tensor where an input would be added."""
+
+    op: str
+    target: Any
+    args: tuple = ()
+    kwargs: Mapping[str, Any] = {}
+
+
+class Trial:
+    """The values that an example's graph computes, on which its edits are tried.
+
+    ``values`` gives each node its value; what an in-place call does to the values of others is not followed.
+    """
+
+    def __init__(self, gm: torch.fx.GraphModule, values: Mapping[Node, Any]):
+        self.gm = gm
+        self.values = values
+
+    def value(self, call: Call, given: Mapping[Node, Any] | None = None) -> Any:
+        """Return what a call gives; raises what it raises."""
+        return self._run(call, _Chain(given or {}, self.values))
+
+    def fits(self, given: Mapping[Node, Any] | None = None, calls: Mapping[Node, Call] | None = None,
+             edges: Mapping[Node, Mapping[Node, Any]] | None = None) -> bool:
+        """Return whether the graph runs with other values, other calls, or other values on single edges.
+
+        ``given`` is a value for a node, ``calls`` a call in its place, ``edges`` what one reader reads for a node.
+        """
+        now = dict(given or {})
+        calls, edges = calls or {}, edges or {}
+        if not (calls or edges or any(form(value) != form(self.values[node]) for node, value in now.items())):
+            return True
+        for node in self.gm.graph.nodes:
+            if node in now or node.op in ("placeholder", "output"):
+                continue
+            call = calls.get(node) or Call(node.op, node.target, node.args, node.kwargs)
+            edge = edges.get(node, {})
+            if node not in calls and not edge and not any(read in now for read in node.all_input_nodes):
+                continue
+            load = _Chain(edge, now, self.values)
+            if isinstance(call.target, torch._ops.HigherOrderOperator):
+                # The graph inside it is of the types that it was given.
+                if any(form(load[read]) != form(self.values[read]) for read in node.all_input_nodes):
+                    return False
+                continue
+            try:
+                value = self._run(call, load)
+            except Exception:  # whatever it says: the step would say it again
+                return False
+            if form(value) != form(self.values[node]):
+                now[node] = value
+        return True
+
+    def follows(self, call: Call, node: Node) -> bool:
+        """Return whether what a new call gives may be read in the place of a node."""
+        try:
+            value = self.value(call)
+        except Exception:
+            return False
+        return self.fits({node: value})
+
+    def _run(self, call: Call, load: Mapping[Node, Any]) -> Any:
+        if call.target in UNCHECKED:
+            raise TypeError("sizes that torch does not check")
+        args, kwargs = torch.fx.map_arg((call.args, dict(call.kwargs)), load.__getitem__)
+        if call.op in ("get_attr", "call_module") or isinstance(call.target, torch.nn.Module) or \
+                _holds_indices((args, kwargs)):
+            return self._call(call, args, kwargs)
+        key = call.op, call.target, form(args), form(kwargs)
+        if key not in _known:
+            if len(_known) > MAX_KNOWN:
+                _known.clear()
+            try:
+                _known[key] = self._call(call, args, kwargs)
+            except Exception:
+                _known[key] = _REFUSED
+        found = _known[key]
+        if found is _REFUSED:
+            raise TypeError("it was refused before")
+        return found
+
+    def _call(self, call: Call, args: tuple, kwargs: dict[str, Any]) -> Any:
+        if call.op == "call_module" or contracts.writes(call):
+            args, kwargs = _own(args), _own(kwargs)
+        out = kwargs.get("out")
+        shape = getattr(out, "shape", None)
+        node = types.SimpleNamespace(op=call.op, target=call.target, args=args, kwargs=kwargs)
+        value = call_node(node, self.gm, None, torch.clone if call.op == "call_module" else _same)
+        if shape != getattr(out, "shape", None):
+            raise TypeError("it resizes its out=")
+        return value
+
+
+class _Chain(dict):
+    """A value for each node: that of the first mapping which has one."""
+
+    def __init__(self, *maps: Mapping[Node, Any]):
+        super().__init__()
+        self.maps = maps
+
+    def __missing__(self, node: Node) -> Any:
+        return next(mapping[node] for mapping in self.maps if node in mapping)
+
+
+@contextlib.contextmanager
+def trying() -> Iterator[None]:
+    """Leave no trace of trials: not in the random state, not on the screen, no history for autograd."""
+    state = torch.get_rng_state()
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.set_rng_state(state)
+
+
+def form(value: Any) -> Any:
+    """Return what decides whether a call types: dtype, sizes, strides; other values as they are written."""
+    if isinstance(value, torch.Tensor):
+        return (value.dtype, tuple(value.shape), value.stride() if value.layout == torch.strided else value.layout,
+                value.is_conj(), value.is_neg())
+    if isinstance(value, (list, tuple)):
+        return (type(value).__name__, *map(form, value))
+    if isinstance(value, dict):
+        return tuple((name, form(item)) for name, item in value.items())
+    if isinstance(value, (bool, int, float, complex, str, type(None))):
+        return type(value).__name__, repr(value)
+    return value if isinstance(value, (torch.dtype, torch.device, torch.memory_format, torch.layout)) else repr(value)
+
+
+def call_node(node: Any, gm: torch.fx.GraphModule, load: Callable[[Node], Any] | None,
+              own: Callable[[torch.Tensor], Any] = lambda tensor: tensor) -> Any:
+    """Run one node on what ``load`` gives for its operands; ``own`` says what a tensor of the module becomes."""
+    if node.op == "get_attr":
+        attribute = functools.reduce(getattr, node.target.split("."), gm)
+        return own(attribute) if isinstance(attribute, torch.Tensor) else attribute
+    args = node.args if load is None else torch.fx.map_arg(node.args, load)
+    kwargs = node.kwargs if load is None else torch.fx.map_arg(node.kwargs, load)
+    if node.op == "call_function":
+        return node.target(*args, **kwargs)
+    if node.op == "call_method":
+        return getattr(args[0], node.target)(*args[1:], **kwargs)
+    return call_module(functools.reduce(getattr, node.target.split("."), gm), args, kwargs, own)
+
+
+def call_module(module: torch.nn.Module, args: Any, kwargs: Any, own: Callable[[torch.Tensor], Any]) -> Any:
+    """Call a module with ``own`` of each of its parameters and buffers."""
+    state = {name: own(value) for name, value in [*module.named_parameters(), *module.named_buffers()]}
+    return torch.func.functional_call(module, state, args, kwargs)
+
+
+# ---------------------------------------------------------------------- helpers
+
+
+def _same(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
+
+
+def _holds_indices(value: Any) -> bool:
+    """Whether whole numbers are among the tensors: they may be indices, whose values decide."""
+    if isinstance(value, torch.Tensor):
+        return not value.dtype.is_floating_point and not value.dtype.is_complex
+    return any(map(_holds_indices, value.values() if isinstance(value, dict) else value)) \
+        if isinstance(value, (list, tuple, dict)) else False
+
+
+def _own(value: Any) -> Any:
+    """Return arguments with copies of the tensors, strides kept."""
+    if isinstance(value, torch.Tensor):
+        return value.clone()
+    if isinstance(value, (list, tuple)):
+        return (tuple if isinstance(value, tuple) else list)(map(_own, value))
+    return {name: _own(item) for name, item in value.items()} if isinstance(value, dict) else value
