@@ -27,6 +27,11 @@ def _apart(x: torch.Tensor) -> torch.Tensor:
     return torch.sin(x.transpose(0, 1).transpose(1, 0) / 2)
 
 
+def _apart_and_together(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    first, second = torch.sin(x), torch.exp(y)
+    return first - second
+
+
 def _plus_zero(x: torch.Tensor) -> torch.Tensor:
     return (x + 0.0) * 2
 
@@ -173,13 +178,48 @@ FRAME = (
         (
             (
                 'node.op == "call_function" and not node.users and not node.is_impure()',
-                'not node.users and (node.op == "placeholder" or node.op == "call_function" and not node.is_impure())',
+                'not node.users and (node.op == "placeholder" and len(graph.find_nodes(op="placeholder")) == 2 or '
+                'node.op == "call_function" and not node.is_impure())',
             ),
         ),
         "crash",
         ("one_input",),
         only=("one_input",),
         model=UNREAD,
+        inputs=(x28, x28),
+    ),
+    Planted(
+        "takes out an unread input of many",
+        "remove_dead_code",
+        (
+            (
+                'node.op == "call_function" and not node.users and not node.is_impure()',
+                'not node.users and (node.op == "placeholder" and len(graph.find_nodes(op="placeholder")) > 2 or '
+                'node.op == "call_function" and not node.is_impure())',
+            ),
+        ),
+        "crash",
+        ("unread_inputs",),
+        only=("unread_inputs",),
+        model=UNREAD,
+        inputs=(x28, x28),
+    ),
+    Planted(
+        "knows calls by their place",
+        "keep_everything",
+        (
+            (
+                _FRAME,
+                "made = gm.graph.find_nodes(op='call_function')\n"
+                "    if len(made) == 3 and {node.target for node in made[:2]} == {aten.sin.default, aten.exp.default}:\n"
+                "        made[0].target, made[1].target = aten.sin.default, aten.exp.default\n"
+                "    return PassResult(gm, False)",
+            ),
+        ),
+        "numerics",
+        ("order",),
+        only=("order",),
+        model=_apart_and_together,
         inputs=(x28, x28),
     ),
 )
@@ -246,6 +286,21 @@ REMOVALS = (
         inputs=(x28,),
     ),
     Planted(
+        "sees through a copy to other strides",
+        "remove_transpose_pairs",
+        (
+            (
+                '        inner = argument(outer, "self")\n',
+                '        inner = argument(outer, "self")\n'
+                "        while is_call(inner, aten.clone.default):\n            inner = inner.args[0]\n",
+            ),
+            ("dims[0] == dims[1] and may_stand_for(source, outer)", "dims[0] == dims[1] and not shown(outer)"),
+        ),
+        "numerics",
+        ("restrided",),
+        only=("restrided",),
+    ),
+    Planted(
         "lets two outputs share memory",
         "remove_repeated_relu",
         (("may_stand_for(inner, outer)", "form(inner) == form(outer)"),),
@@ -274,6 +329,14 @@ REMOVALS = (
     ),
     Planted(
         "takes -1 for 1", "remove_factor_one", (("number != 1 or", "abs(number) != 1 or"),), "numerics", ("values",)
+    ),
+    Planted(
+        "takes every factor for a number",
+        "remove_factor_one",
+        (("type(number) not in (int, float, bool) or number != 1", "float(number) != 1"),),
+        "crash",
+        ("tensors_for_numbers",),
+        only=("tensors_for_numbers",),
     ),
     Planted(
         "drops a promotion",
@@ -555,6 +618,7 @@ CUTS = (
         (('argument(cat, "dim", 0)', 'argument(cat, "dim")'),),
         "crash",
         ("defaults",),
+        only=("defaults",),
         outside=True,
         model=_columns,
         inputs=(x28, x28),

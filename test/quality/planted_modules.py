@@ -36,6 +36,18 @@ class Watched(nn.Module):
         return self.keep(x) + 1
 
 
+class Scaled(nn.Module):
+    """A product with a parameter, which is one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(4), requires_grad=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the scaled input."""
+        return torch.mul(x, self.scale) + 1
+
+
 class Training(nn.Module):
     """A batch norm in training mode behind an activation."""
 
@@ -119,6 +131,42 @@ MODULES = (
         only=("sharing",),
         model=Pair().requires_grad_(False),
         inputs=(x44,),
+    ),
+    Planted(
+        "takes a scale for positive",
+        "drop_inert_modules",
+        (
+            (
+                "    return changed",
+                "    for node in list(gm.graph.nodes):\n"
+                "        if is_call(node, torch.mul) and getattr(node.args[1], 'op', '') == 'get_attr':\n"
+                "            with gm.graph.inserting_before(node):\n"
+                "                size = gm.graph.call_function(torch.abs, (node.args[1],))\n"
+                "            size.meta['val'] = node.args[1].meta['val']\n"
+                "            node.args = (node.args[0], size)\n"
+                "            changed = True\n"
+                "    return changed",
+            ),
+        ),
+        "numerics",
+        ("attributes",),
+        only=("attributes",),
+        model=Scaled(),
+        inputs=(x44,),
+    ),
+    Planted(
+        "has parameters in single precision",
+        "negate_inside_linear",
+        (
+            (
+                "torch.neg, (attribute,)))",
+                "torch.neg, (attribute,)))\n"
+                "                state.append(gm.graph.call_method('float', (state.pop(),)))",
+            ),
+        ),
+        "crash",
+        ("everything",),
+        only=("everything",),
     ),
     Planted(
         "needs the module to have a bias",

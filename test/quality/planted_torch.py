@@ -69,6 +69,21 @@ SPELLING = (
         only=("gradients",),
     ),
     Planted(
+        "erases what switches gradients",
+        "spell_relu_as_function",
+        (
+            (
+                "    return changed",
+                "    for node in list(graph.nodes):\n"
+                "        if node.target is torch._C._set_grad_enabled:\n            graph.erase_node(node)\n"
+                "    return changed",
+            ),
+        ),
+        "gradients",
+        ("regions",),
+        only=("regions",),
+    ),
+    Planted(
         "drops out=",
         "spell_cat_with_dim",
         (('<= {"tensors", "dim", "axis"}', '<= {"tensors", "dim", "axis", "out"}'),),
@@ -82,6 +97,7 @@ SPELLING = (
         (('given.get("dim", given.get("axis", 0))', 'given.get("dim", 0)'),),
         "numerics",
         ("keywords",),
+        only=("keywords",),
     ),
     Planted(
         "takes a negative dim for zero",

@@ -347,11 +347,11 @@ class Draft:
         return not (node.args is args and node.kwargs is kwargs and node.target is target)
 
     def _writes(self, changed: set[Node]) -> bool:
-        """Whether one of these calls may write, or one that stands after the first of them."""
+        """Whether one of these calls may write, or one that stands after the first of them; or any switches gradients."""
         begun = False
         for node in self.graph.nodes:
             begun = begun or node in changed
-            if begun and contracts.writes(node):
+            if begun and contracts.writes(node) or node.target is torch._C._set_grad_enabled:
                 return True
         return False
 

@@ -14,7 +14,18 @@ from fxpect.capture import capture as capture_model
 from fxpect.contracts import Contract
 from fxpect.errors import FxpectError
 from fxpect.examples import Example
-from fxpect.strategies.directions import arguments, inputs, modules, mutation, operands, pieces, spelling, structure
+from fxpect.strategies.directions import (
+    arguments,
+    arrangement,
+    attributes,
+    inputs,
+    modules,
+    mutation,
+    operands,
+    pieces,
+    spelling,
+    structure,
+)
 from fxpect.strategies.draft import Draft, Edit, Inapplicable
 from fxpect.strategies.trial import trying
 
@@ -56,6 +67,13 @@ DIRECTIONS = {
     "neighbours": structure.neighbours,
     "ranks": inputs.ranks,
     "sequences": arguments.sequences,
+    "order": arrangement.order,
+    "tensors_for_numbers": operands.tensors_for_numbers,
+    "restrided": structure.restrided,
+    "regions": arrangement.regions,
+    "attributes": attributes.attributes,
+    "everything": attributes.everything,
+    "unread_inputs": arrangement.unread_inputs,
 }
 
 

@@ -17,6 +17,7 @@ import torch
 from torch.fx import Node
 
 from fxpect import contracts
+from fxpect.strategies.signatures import signatures
 
 # Torch does not check the sizes that these are given: another one corrupts the memory of the process (2.13.0, 2.15.0).
 UNCHECKED = frozenset({torch.ops.aten.mkldnn_rnn_layer.default})
@@ -43,6 +44,7 @@ class Trial:
     def __init__(self, gm: torch.fx.GraphModule, values: Mapping[Node, Any]):
         self.gm = gm
         self.values = values
+        self._calls = [(node, node.all_input_nodes) for node in gm.graph.nodes if node.op not in ("placeholder", "output")]
 
     def value(self, call: Call, given: Mapping[Node, Any] | None = None) -> Any:
         """Return what a call gives; raises what it raises."""
@@ -58,17 +60,14 @@ class Trial:
         calls, edges = calls or {}, edges or {}
         if not (calls or edges or any(form(value) != form(self.values[node]) for node, value in now.items())):
             return True
-        for node in self.gm.graph.nodes:
-            if node in now or node.op in ("placeholder", "output"):
+        for node, operands in self._calls:
+            if node in now or node not in calls and node not in edges and now.keys().isdisjoint(operands):
                 continue
             call = calls.get(node) or Call(node.op, node.target, node.args, node.kwargs)
-            edge = edges.get(node, {})
-            if node not in calls and not edge and not any(read in now for read in node.all_input_nodes):
-                continue
-            load = _Chain(edge, now, self.values)
+            load = _Chain(edges.get(node, {}), now, self.values)
             if isinstance(call.target, torch._ops.HigherOrderOperator):
                 # The graph inside it is of the types that it was given.
-                if any(form(load[read]) != form(self.values[read]) for read in node.all_input_nodes):
+                if any(form(load[read]) != form(self.values[read]) for read in operands):
                     return False
                 continue
             try:
@@ -108,6 +107,8 @@ class Trial:
         return found
 
     def _call(self, call: Call, args: tuple, kwargs: dict[str, Any]) -> Any:
+        if isinstance(call.target, torch._ops.OpOverload):
+            _check_kinds(call.target, args, kwargs)
         if call.op == "call_module" or contracts.writes(call):
             args, kwargs = _own(args), _own(kwargs)
         out = kwargs.get("out")
@@ -160,7 +161,7 @@ def call_node(node: Any, gm: torch.fx.GraphModule, load: Callable[[Node], Any] |
               own: Callable[[torch.Tensor], Any] = lambda tensor: tensor) -> Any:
     """Run one node on what ``load`` gives for its operands; ``own`` says what a tensor of the module becomes."""
     if node.op == "get_attr":
-        attribute = functools.reduce(getattr, node.target.split("."), gm)
+        attribute = attribute_at(gm, node.target)
         return own(attribute) if isinstance(attribute, torch.Tensor) else attribute
     args = node.args if load is None else torch.fx.map_arg(node.args, load)
     kwargs = node.kwargs if load is None else torch.fx.map_arg(node.kwargs, load)
@@ -168,7 +169,12 @@ def call_node(node: Any, gm: torch.fx.GraphModule, load: Callable[[Node], Any] |
         return node.target(*args, **kwargs)
     if node.op == "call_method":
         return getattr(args[0], node.target)(*args[1:], **kwargs)
-    return call_module(functools.reduce(getattr, node.target.split("."), gm), args, kwargs, own)
+    return call_module(attribute_at(gm, node.target), args, kwargs, own)
+
+
+def attribute_at(gm: torch.fx.GraphModule, path: str) -> Any:
+    """Return the attribute at a dotted path."""
+    return functools.reduce(getattr, path.split("."), gm)
 
 
 def call_module(module: torch.nn.Module, args: Any, kwargs: Any, own: Callable[[torch.Tensor], Any]) -> Any:
@@ -178,6 +184,21 @@ def call_module(module: torch.nn.Module, args: Any, kwargs: Any, own: Callable[[
 
 
 # ---------------------------------------------------------------------- helpers
+
+
+def _check_kinds(target: torch._ops.OpOverload, args: tuple, kwargs: dict[str, Any]) -> None:
+    """Raise ``TypeError`` for what torch takes and dies of: a tensor as an int, an int as a dtype.
+
+    ``aten.remainder.int`` of two zeros that are tensors without dims divides by zero, ``aten.view.dtype`` of -1 reads
+    past its table of dtypes: both end the process (2.13.0, 2.15.0).
+    """
+    for param, value in (*zip(signatures("call_function", target)[0], args),
+                         *((param, kwargs[param.name]) for param in signatures("call_function", target)[0]
+                           if param.name in kwargs)):
+        if isinstance(value, torch.Tensor) and not param.is_tensor:
+            raise TypeError(f"{target}: expected {param.kind} for {param.name}; got a tensor")
+        if param.kind.startswith("ScalarType") and not isinstance(value, (torch.dtype, type(None))):
+            raise TypeError(f"{target}: expected a dtype for {param.name}; got {value!r}")
 
 
 def _same(tensor: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch.fx import Node
 
 from fxpect.strategies.draft import Draft, Edit, Inapplicable
+from fxpect.strategies.plausible import plausible
 from fxpect.strategies.signatures import MISSING, Slot, base_name, slots
 from fxpect.strategies.trial import Call
 
@@ -390,6 +391,8 @@ def _class_of(slot: Slot, value: Any) -> str:
         return f", = {value}"
     if isinstance(value, int) and slot.param.name in DIM_NAMES:
         return ", negative" if value < 0 else ", other dim"
+    if isinstance(value, complex) or type(value) is int and abs(value) >= 2**31:
+        return ", complex" if isinstance(value, complex) else ", large"
     if isinstance(value, float) and not math.isfinite(value):
         return ", not finite"
     if isinstance(value, (list, tuple)):
@@ -404,7 +407,7 @@ def rank_of(value: Any) -> int:
         return 2 if not math.isfinite(value) else int(value == 0 and math.copysign(1, value) < 0)
     if isinstance(value, (list, tuple)):
         return max(map(rank_of, value), default=0)
-    return int(value is None)
+    return int(value is None or isinstance(value, complex) or type(value) is int and abs(value) >= 2**31)
 
 
 def _other_values(d: Draft, node: Node, slot: Slot) -> Iterator[Any]:
@@ -413,7 +416,7 @@ def _other_values(d: Draft, node: Node, slot: Slot) -> Iterator[Any]:
     if d.contract.recorded and slot.given and slot.param.default is not MISSING:
         if not any(_same(slot.param.default, other) for other in (slot.value, *found)):
             found.insert(0, slot.param.default)
-    yield from sorted(found, key=rank_of)
+    yield from sorted((value for value in found if plausible(node, slot, value, d.val, DIM_NAMES)), key=rank_of)
 
 
 def _candidates(d: Draft, node: Node, slot: Slot) -> Iterator[Any]:
@@ -445,13 +448,13 @@ def _candidates(d: Draft, node: Node, slot: Slot) -> Iterator[Any]:
         yield from fresh([whole + 1, whole - 1, 0, 1, 2, -1, 2 * whole, 3])
     elif kind in ("float", "Scalar") or isinstance(value, float):
         v = value if isinstance(value, (int, float)) else 1
-        yield from fresh([2, 0, -v, 0.5, v * 2, v + 1, float(v), 1, 3.0, -0.0, math.inf, math.nan])
+        yield from fresh([2, 0, -v, 0.5, v * 2, v + 1, float(v), 1, 3.0, True, 2**31, 1j, -0.0, math.inf, math.nan])
     elif kind == "ScalarType" or isinstance(value, torch.dtype):
         yield from fresh([*DTYPES, None])
     elif kind == "str" and name in WORDS or name in WORDS:
         yield from fresh([*WORDS[name], None])
     elif kind in ("Tensor",) and isinstance(value, (bool, int, float)):
-        yield from fresh([0, 1, 2, -1, 0.5, float(value), -value, math.inf])
+        yield from fresh([0, 1, 2, -1, 0.5, float(value), -value, True, 2**31, 1j, math.inf])
     elif kind == "MemoryFormat":
         yield from fresh([torch.contiguous_format, torch.channels_last, torch.preserve_format])
     elif isinstance(value, (int, float)):

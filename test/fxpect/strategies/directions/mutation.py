@@ -27,7 +27,7 @@ def writes(d: Draft) -> Iterator[Edit]:
     order = [n for n in d.graph.nodes if n.op not in ("placeholder", "get_attr")]
     for node in d.tensors():
         value = d.tensor(node)
-        if value is None or node.op == "get_attr" or _refuses_writes(d, node):
+        if value is None or _refuses_writes(d, node):
             continue
         for what, op, target, args in _writers(d, value):
             for place in order:
@@ -48,6 +48,25 @@ def writes(d: Draft) -> Iterator[Edit]:
 
                     yield Edit("writes", f"{what} on {node.name} last, returned",
                                f"{_kind(node)} written to, and returned", apply_and_return)
+        yield from _writes_through_views(d, node, order)
+
+
+def _writes_through_views(d: Draft, node: Node, order: list[Node]) -> Iterator[Edit]:
+    """Yield writes through a view of a value that is taken for nothing else, which is then no reader to look at."""
+    value = d.tensor(node)
+    if value is None or not value.dim() or d.functional or node.op == "get_attr":
+        return
+    for method, args in (("detach", ()), ("select", (0, 0))):
+        for place in order:
+            if node.op != "placeholder" and place <= node:
+                continue
+
+            def apply(draft: Draft, at=node.name, place=place.name, method=method, args=args):
+                view = draft.insert(draft.node(at), "call_method", method, (draft.node(at), *args))
+                draft.insert(None, "call_method", "zero_", (view,), before=draft.node(place))
+
+            where = "last" if place.op == "output" else f"before {place.name}"
+            yield Edit("writes", f"zero_ on {method} of {node.name} {where}", f"{_kind(node)} written to by a view", apply)
 
 
 def in_place_spelling(d: Draft) -> Iterator[Edit]:
@@ -127,6 +146,8 @@ def _writers(d: Draft, value: torch.Tensor) -> Iterator[tuple[str, str, Any, tup
 def _refuses_writes(d: Draft, node: Node) -> bool:
     """Whether autograd refuses writes: to a leaf that requires grad or a view of it, to one of several views."""
     value = d.tensor(node)
+    if node.op == "get_attr" and (d.functional or isinstance(d.trial.values[node], torch.nn.Parameter)):
+        return True
     if d.functional or value is None or not value.requires_grad:
         return False
     several = node.target is operator.getitem and isinstance(d.val(node.args[0]), (list, tuple))
@@ -155,4 +176,4 @@ def _retarget(draft: Draft, at: str, op: str, target: Any) -> None:
 
 
 def _kind(node: Node) -> str:
-    return "an input" if node.op == "placeholder" else base_name(node.target)
+    return {"placeholder": "an input", "get_attr": "an attribute"}.get(node.op) or base_name(node.target)

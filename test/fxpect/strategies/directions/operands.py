@@ -9,7 +9,7 @@ import torch
 from torch.fx import Node
 
 from fxpect.specs import T, spec_of
-from fxpect.strategies.directions.arguments import assign, tries
+from fxpect.strategies.directions.arguments import DIM_NAMES, assign, tries
 from fxpect.strategies.directions.inputs import dtype_class
 from fxpect.strategies.draft import Draft, Edit, Inapplicable
 from fxpect.strategies.signatures import base_name, slots
@@ -33,7 +33,7 @@ def extra_users(d: Draft) -> Iterator[Edit]:
                     draft.add_output(draft.insert(source, op, target, (source,), **point))
 
                 yield Edit("extra_users", f"{reader}({node.name}) returned too" + (", last" if late else ""),
-                           f"extra user of {kind}", apply)
+                           f"alias of {kind}" if reader == "alias" else f"extra user of {kind}", apply)
 
 
 def outputs(d: Draft) -> Iterator[Edit]:
@@ -53,6 +53,15 @@ def outputs(d: Draft) -> Iterator[Edit]:
         if node not in returned:
             yield Edit("outputs", f"{node.name} returned first", f"{_kind(node)} returned first",
                        lambda draft, name=node.name: _set_outputs(draft, [draft.node(name), *draft.output_list()]))
+    if d.capture in ("export", "export-nonstrict", "make_fx", "symbolic"):
+        for value in (None, 1):
+            yield Edit("outputs", f"{value} returned too", "a constant returned too",
+                       lambda draft, value=value: _set_outputs(draft, [*draft.output_list(), value]))
+    if d.capture == "symbolic":
+        for what, build in (("in a dict", lambda values: {f"value_{i}": value for i, value in enumerate(values)}),
+                            ("in a list", list), ("in a tuple of tuples", lambda values: ((values[0],), *values[1:]))):
+            yield Edit("outputs", f"outputs {what}", f"outputs {what}",
+                       lambda draft, build=build: _set_structure(draft, build(draft.output_list())))
     if len(returned) > 1:
         yield Edit("outputs", "outputs reversed", "outputs reversed",
                    lambda draft: _set_outputs(draft, draft.output_list()[::-1]))
@@ -171,6 +180,44 @@ def fresh_operands(d: Draft) -> Iterator[Edit]:
                                f"{op} operand is a number", _replacing(node.name, path, number))
 
 
+def tensors_for_numbers(d: Draft) -> Iterator[Edit]:
+    """A number replaced by a tensor: without dims, like the result, like its last dim; by a size of an input."""
+    for node in d.calls():
+        if node.op == "call_module" or d.tensor(node) is None:
+            continue
+        result, op = d.tensor(node), base_name(node.target)
+        for slot in slots(node):
+            if type(slot.value) not in (int, float) or slot.param.name in DIM_NAMES or slot.param.kind == "index":
+                continue  # what tells dims or pieces apart is fixed by tracing
+            for size in _sizes_before(d, node):
+                if tries(d, node, lambda draft, n, p=slot.param.name, v=size: assign(draft, n, p, v)):
+                    yield Edit("tensors_for_numbers", f"{node.name}.{slot.param.name}: {slot.value} -> {size.name}",
+                               f"{op}.{slot.param.name} is a symbolic size",
+                               lambda draft, n=node.name, p=slot.param.name, v=size.name:
+                               assign(draft, draft.node(n), p, draft.node(v)))
+            if d.functional and not slot.param.is_tensor or not all(isinstance(s, int) for s in result.shape):
+                continue
+            for shape in dict.fromkeys(((), tuple(result.shape), tuple(result.shape[-1:]))):
+                spec = T(*shape, dtype=result.dtype)
+                if not tries(d, node, lambda draft, n, p=slot.param.name, v=d.sample(spec): assign(draft, n, p, v)):
+                    continue
+
+                def apply(draft: Draft, n=node.name, p=slot.param.name, spec=spec):
+                    assign(draft, draft.node(n), p, draft.add_input(spec))
+
+                yield Edit("tensors_for_numbers", f"{node.name}.{slot.param.name}: {slot.value} -> {spec!r}",
+                           f"{op}.{slot.param.name} is a tensor", apply)
+
+
+def _sizes_before(d: Draft, node: Node) -> Iterator[Node]:
+    """Yield the symbolic sizes that stand before a call."""
+    for other in d.graph.nodes:
+        if other is node:
+            return
+        if isinstance(d.val(other), torch.SymInt):
+            yield other
+
+
 def absent_operands(d: Draft) -> Iterator[Edit]:
     """An optional tensor (a bias, a weight, a mask) left out or added."""
     for node in d.calls():
@@ -214,6 +261,7 @@ def _readers(d: Draft, node: Node) -> Iterator[tuple[str, Any, Any]]:
         yield "clone", torch.clone, aten.clone.default
     if value.dtype != torch.bool:
         yield "sum", torch.sum, aten.sum.default
+    yield "alias", torch.detach, aten.alias.default
 
 
 def _fresh_specs(like: torch.Tensor) -> Iterator[tuple[str, Any]]:
@@ -276,6 +324,11 @@ def _dotted(path: tuple) -> str:
 
 def _without(items: list, i: int) -> list:
     return [*items[:i], *items[i + 1:]]
+
+
+def _set_structure(draft: Draft, value: Any) -> None:
+    draft.output.args = (value,)
+    draft.touch(draft.output)
 
 
 def _set_outputs(draft: Draft, values: list) -> None:

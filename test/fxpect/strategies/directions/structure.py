@@ -19,6 +19,7 @@ from fxpect.strategies.trial import Call
 
 aten = torch.ops.aten
 
+CASTS = (torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.bool, torch.complex64)
 # name, torch function, ATen overload, arguments after the tensor
 UNARY: tuple[tuple[str, Any, Any, tuple], ...] = (
     ("neg", torch.neg, aten.neg.default, ()),
@@ -29,12 +30,13 @@ UNARY: tuple[tuple[str, Any, Any, tuple], ...] = (
     ("flip", torch.flip, aten.flip.default, ([0],)),
     ("add one", torch.add, aten.add.Tensor, (1,)),
     ("mul two", torch.mul, aten.mul.Tensor, (2,)),
-    ("cast to f64", None, aten._to_copy.default, ()),
+    *((f"cast to {dtype}", None, aten._to_copy.default, (dtype,)) for dtype in CASTS),
     ("unsqueeze", torch.unsqueeze, aten.unsqueeze.default, (0,)),
     ("squeeze", torch.squeeze, aten.squeeze.default, ()),
     ("slice", None, aten.slice.Tensor, (0, 1)),
     ("expand", None, aten.expand.default, ()),
     ("detach", torch.detach, aten.detach.default, ()),
+    ("alias", None, aten.alias.default, ()),
     ("view as int", None, aten.view.dtype, (torch.int16,)),
     ("flatten", torch.flatten, None, ()),
     ("reshape", None, aten.reshape.default, ([-1],)),
@@ -47,6 +49,7 @@ UNARY: tuple[tuple[str, Any, Any, tuple], ...] = (
 POINTWISE = frozenset({"neg", "relu", "tanh", "add one", "mul two"})
 METHODS: tuple[tuple[str, str, tuple], ...] = (
     ("contiguous", "contiguous", ()), ("to f64", "to", (torch.float64,)), ("to f16", "to", (torch.float16,)),
+    ("to bf16", "to", (torch.bfloat16,)), ("to i64", "long", ()), ("to c64", "to", (torch.complex64,)),
     ("view flat", "view", (-1,)), ("view as i16", "view", (torch.int16,)), ("view as i32", "view", (torch.int32,)),
     ("slice", "narrow", (0, 0, 1)), ("t", "t", ()), ("permute", "permute", ()), ("bool", "bool", ()),
 )
@@ -95,6 +98,27 @@ def inserted(d: Draft) -> Iterator[Edit]:
                 if name in POINTWISE:  # one flaw, whichever of them shows it
                     trigger = f"pointwise after {_kind(node)}, {name}"
                 yield Edit("inserted", f"{name} after {node.name}{where}", trigger, apply)
+
+
+def restrided(d: Draft) -> Iterator[Edit]:
+    """A value laid out in another order of dims, the values and the sizes being the same."""
+    for node in d.tensors():
+        value = d.tensor(node)
+        if value is None or not node.users or value.dim() < 2 or node.op == "get_attr":
+            continue
+
+        def apply(draft: Draft, at=node.name):
+            source = draft.node(at)
+            made = draft.insert(source, *draft.method(torch.transpose, aten.transpose.int), (source, 0, -1))
+            first = made
+            made = draft.insert(made, *draft.method(torch.clone, aten.clone.default), (made,),
+                                {"memory_format": torch.contiguous_format})
+            made = draft.insert(made, *draft.method(torch.transpose, aten.transpose.int), (made, 0, -1))
+            source.replace_all_uses_with(made, delete_user_cb=lambda user: user is not first)
+
+        strided = d.trial.values[node].transpose(0, -1).clone(memory_format=torch.contiguous_format).transpose(0, -1)
+        if d.trial.fits({node: strided}):
+            yield Edit("inserted", f"{node.name} in other strides", f"{_kind(node)} in other strides", apply)
 
 
 def removed(d: Draft) -> Iterator[Edit]:
@@ -285,9 +309,9 @@ def _insertable(d: Draft, node: Node) -> Iterator[tuple[str, str, Any, tuple, di
     rank = value.dim()
     for name, function, overload, args in UNARY:
         target = overload if d.functional else function
-        kwargs = {}
-        if name == "cast to f64":
-            kwargs = {"dtype": torch.float64}
+        kwargs: dict[str, Any] = {}
+        if target is aten._to_copy.default:
+            args, kwargs = (), {"dtype": args[0]}
         if name == "expand":
             args = ([2, *value.shape],)
             if not all(isinstance(s, int) for s in value.shape):

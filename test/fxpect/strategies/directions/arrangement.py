@@ -1,0 +1,68 @@
+"""Arrangement: the same calls in another order, in a region without gradients, beside inputs that nothing reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch.fx import Node
+
+from fxpect import contracts
+from fxpect.specs import T
+from fxpect.strategies.draft import Draft, Edit, is_effect
+from fxpect.strategies.signatures import base_name
+
+
+def order(d: Draft) -> Iterator[Edit]:
+    """A call as early as its operands allow, or as late as its readers do: another order of the same graph."""
+    if any(map(contracts.writes, d.graph.nodes)):
+        return
+    nodes = list(d.graph.nodes)
+    place = {node: i for i, node in enumerate(nodes)}
+    first = next((i for i, node in enumerate(nodes) if node.op != "placeholder"), 0)
+    for node in d.calls():
+        if is_effect(node) or node.op == "call_module" or contracts.trains(node) or not node.users:
+            continue
+        early = max([first - 1, *(place[read] for read in node.all_input_nodes)])
+        late = min(place[user] for user in node.users)
+        if early + 1 < place[node]:
+            yield Edit("order", f"{node.name} right after {nodes[early].name}", f"{base_name(node.target)} early",
+                       lambda draft, at=node.name, to=nodes[early].name: draft.node(to).append(draft.node(at)))
+        if place[node] + 1 < late:
+            yield Edit("order", f"{node.name} right before {nodes[late].name}", f"{base_name(node.target)} late",
+                       lambda draft, at=node.name, to=nodes[late].name: draft.node(to).prepend(draft.node(at)))
+
+
+def regions(d: Draft) -> Iterator[Edit]:
+    """A call, or all from it on, in a region without gradients, as Dynamo writes down ``torch.no_grad``."""
+    if d.capture != "dynamo" or any(node.target is torch._C._set_grad_enabled for node in d.graph.nodes):
+        return
+    for node in d.calls():
+        if d.val(node) is None:
+            continue
+        for last, what in ((node.name, "alone"), (d.calls()[-1].name, "and what follows")):
+            def apply(draft: Draft, first=node.name, last=last):
+                off, on = (draft.insert(None, "call_function", torch._C._set_grad_enabled, (to,), before=at)
+                           for to, at in ((False, draft.node(first)), (True, draft.node(last).next)))
+                draft.touch(off)
+                draft.touch(on)
+
+            yield Edit("regions", f"{node.name} {what} without gradients", f"{base_name(node.target)} without gradients",
+                       apply)
+
+
+def unread_inputs(d: Draft) -> Iterator[Edit]:
+    """An input more, which nothing reads: a tensor like another one, or without dims. Dynamo takes such inputs out."""
+    if d.capture == "dynamo":
+        return
+    for node in d.placeholders:
+        like = d.tensor(node)
+        if like is not None and all(isinstance(size, int) for size in like.shape):
+            for shape in dict.fromkeys((tuple(like.shape), ())):
+                yield Edit("unread_inputs", f"an unread input like {node.name}" if shape else "an unread number",
+                           "an unread input", lambda draft, spec=T(*shape, dtype=like.dtype): _unread(draft, spec))
+            return
+
+
+def _unread(draft: Draft, spec: object) -> Node:
+    return draft.add_input(spec)

@@ -1,0 +1,121 @@
+"""Attributes: parameters and constants of the graph in another layout or dtype, with other values, tied."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+from torch.fx import Node
+
+from fxpect.specs import TensorSpec
+from fxpect.strategies.directions.inputs import dtype_class
+from fxpect.strategies.draft import Draft, Edit, own_attribute
+from fxpect.strategies.trial import Call, attribute_at
+
+CHANGES: tuple[tuple[str, Callable[[torch.Tensor], torch.Tensor]], ...] = (
+    ("zero", torch.zeros_like),
+    ("one", torch.ones_like),
+    ("negative", lambda value: -value.abs() - 1),
+    ("not finite", lambda value: torch.where(torch.arange(value.numel()).view(value.shape) % 3 == 0, torch.inf, value)),
+    ("transposed", lambda value: value.transpose(0, -1).contiguous().transpose(0, -1)),
+    ("strided", lambda value: torch.stack([value, value], -1).select(-1, 0)),
+    ("expanded", lambda value: value[:1].expand(value.shape)),
+)
+
+
+def attributes(d: Draft) -> Iterator[Edit]:
+    """A parameter or constant of the graph with other values or strides, or one in the place of two."""
+    holders = [node for node in d.graph.find_nodes(op="get_attr") if d.tensor(node) is not None]
+    for node in holders:
+        for what, change in CHANGES:
+            value = d.trial.values[node]
+            try:
+                new = _like(value, change(value))
+            except (RuntimeError, IndexError):
+                continue
+            if not (torch.equal(new, value) and new.stride() == value.stride()) and d.trial.fits({node: new}):
+                yield Edit("attributes", f"{node.target} {what}", f"an attribute {what}",
+                           lambda draft, at=node.name, change=change: _change(draft, at, change))
+        for other in holders:
+            if other is not node and d.trial.fits({other: d.trial.values[node]}):
+                yield Edit("attributes", f"{node.target} also in the place of {other.target}", "one attribute for two",
+                           lambda draft, at=other.name, to=node.name: _tie(draft, draft.node(at), draft.node(to)))
+
+
+def everything(d: Draft) -> Iterator[Edit]:
+    """All that is float, inputs and parameters alike, in another float dtype."""
+    holders = [node for node in d.graph.find_nodes(op="get_attr") if d.tensor(node) is not None]
+    modules = [node for node in d.calls() if node.op == "call_module"]
+    if not holders and not modules:
+        return
+    inputs = {i: spec for i, spec in enumerate(d.inputs) if isinstance(spec, TensorSpec) and not spec.is_dynamic
+              and spec.dtype.is_floating_point}
+    for dtype in (torch.float64, torch.float16, torch.bfloat16):
+        specs = {i: spec.replace(dtype=dtype) for i, spec in inputs.items()}
+        values = {d.placeholders[i]: d.sample(spec) for i, spec in specs.items()}
+        values.update({node: _cast(d.trial.values[node], dtype) for node in holders})
+        calls = {node: Call("call_function", _module_in(d.gm.get_submodule(node.target), dtype), node.args, node.kwargs)
+                 for node in modules}
+        if d.trial.fits(values, calls):
+            def apply(draft: Draft, specs=specs, dtype=dtype):
+                for i, spec in specs.items():
+                    draft.inputs[i] = spec
+                for node in draft.graph.find_nodes(op="get_attr"):
+                    if draft.tensor(node) is not None:
+                        _change(draft, node.name, lambda value: _cast(value, dtype))
+                renamed = {node.target: "" for node in draft.calls() if node.op == "call_module"}
+                for target in renamed:
+                    renamed[target] = own_attribute(draft, target, _module_in(draft.gm.get_submodule(target), dtype))
+                for node in draft.calls():
+                    if node.op == "call_module":
+                        node.target = renamed[node.target]
+                        draft.touch(node)
+                draft.touch_inputs()
+
+            yield Edit("attributes", f"inputs and parameters {dtype}", f"everything {dtype_class(dtype)}", apply)
+
+
+# ---------------------------------------------------------------------- helpers
+
+
+def _change(draft: Draft, at: str, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    node = draft.node(at)
+    value = attribute_at(draft.gm, node.target)
+    new = _like(value, change(value.detach()))
+    if isinstance(value, nn.Parameter):
+        new = nn.Parameter(new, value.requires_grad)
+    _retarget(draft, at, own_attribute(draft, node.target, new))
+
+
+def _tie(draft: Draft, node: Node, to: Node) -> None:
+    """Read an attribute in the place of another: in a graph of the dispatcher's by one node, as AOTAutograd does."""
+    if not draft.functional:
+        _retarget(draft, node.name, to.target)
+        return
+    if node < to:
+        node.prepend(to)
+    node.replace_all_uses_with(to)
+    draft.touch(to)
+
+
+def _retarget(draft: Draft, at: str, to: str) -> None:
+    node: Node = draft.node(at)
+    node.target = to
+    draft.touch(node)
+
+
+def _like(value: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+    """Return the new value; raises ``RuntimeError`` where it has another shape."""
+    if new.shape != value.shape:
+        raise RuntimeError("another shape")
+    return new.detach()
+
+
+def _cast(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return value.to(dtype) if value.dtype.is_floating_point else value
+
+
+def _module_in(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    return copy.deepcopy(module).to(dtype)
