@@ -211,7 +211,8 @@ FRAME = (
             (
                 _FRAME,
                 "made = gm.graph.find_nodes(op='call_function')\n"
-                "    if len(made) == 3 and {node.target for node in made[:2]} == {aten.sin.default, aten.exp.default}:\n"
+                "    kinds = {aten.sin.default, aten.exp.default}\n"
+                "    if len(made) == 3 and {node.target for node in made[:2]} == kinds:\n"
                 "        made[0].target, made[1].target = aten.sin.default, aten.exp.default\n"
                 "    return PassResult(gm, False)",
             ),

@@ -180,7 +180,8 @@ OFFERED: tuple[tuple[str, ...], ...] = (
      "add = torch.ops.aten.add.Tensor(x, y); permute = torch.ops.aten.permute.default(add, [1, 0]); return (permute,)",
      "f32[2, 3], f32[2, 3], f32[]"),
     ("attributes", "scale", "scale zero",
-     'self.scale_1: "f32[4](requires_grad=True)" = [0.0, 0.0, 0.0, 0.0]; scale_1 = self.scale_1; mul = torch.mul(x, scale_1); return mul'),
+     'self.scale_1: "f32[4](requires_grad=True)" = [0.0, 0.0, 0.0, 0.0]; '
+     "scale_1 = self.scale_1; mul = torch.mul(x, scale_1); return mul"),
     ("everything", "tower", "inputs and parameters torch.float64",
      "self.first_1 = torch.nn.Linear(4, 4, dtype=torch.float64); "
      "self.second_1 = torch.nn.Linear(4, 4, dtype=torch.float64); self.drop_1 = torch.nn.Dropout(); "
@@ -340,7 +341,8 @@ class OrderTests(unittest.TestCase):
     def test_the_order_changes(self):
         """The calls stand in another order, which the canonical text does not show."""
         edited = step(graph("two"), offered("order", "two")["sin right before sub"])
-        self.assertEqual([node.name for node in edited.graph_module.graph.nodes], ["x", "y", "exp", "sin", "sub", "output"])
+        names = [node.name for node in edited.graph_module.graph.nodes]
+        self.assertEqual(names, ["x", "y", "exp", "sin", "sub", "output"])
         self.assertEqual(edited.text, graph("two").text)
 
 

@@ -118,7 +118,8 @@ class Draft:
 
     def sample(self, spec: Any) -> Any:
         """Return a real value that a spec describes."""
-        return _real(spec, tuple(self.sizes.items()) if spec.is_dynamic else ()) if isinstance(spec, TensorSpec) else spec
+        sizes = tuple(self.sizes.items())
+        return _real(spec, sizes if spec.is_dynamic else ()) if isinstance(spec, TensorSpec) else spec
 
     def calls(self) -> list[Node]:
         """Return the nodes that compute something, in program order."""
@@ -173,7 +174,8 @@ class Draft:
         A primal that is added asks for no gradient.
         """
         held = self.placeholders
-        place = next((i for i, node in enumerate(held) if self.contract.joint and contracts.is_tangent(node)), len(held))
+        joint = self.contract.joint
+        place = next((i for i, node in enumerate(held) if joint and contracts.is_tangent(node)), len(held))
         point = held[place] if place < len(held) else held[-1].next if held else next(iter(self.graph.nodes))
         taken = {n.target for n in held} | set(self._nodes)
         name = next(f"{hint}_{i}" for i in range(1, 1000) if f"{hint}_{i}" not in taken)
@@ -347,7 +349,7 @@ class Draft:
         return not (node.args is args and node.kwargs is kwargs and node.target is target)
 
     def _writes(self, changed: set[Node]) -> bool:
-        """Whether one of these calls may write, or one that stands after the first of them; or any switches gradients."""
+        """Whether one of these calls may write, or one after the first of them, or any switches gradients."""
         begun = False
         for node in self.graph.nodes:
             begun = begun or node in changed

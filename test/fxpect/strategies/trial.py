@@ -44,7 +44,8 @@ class Trial:
     def __init__(self, gm: torch.fx.GraphModule, values: Mapping[Node, Any]):
         self.gm = gm
         self.values = values
-        self._calls = [(node, node.all_input_nodes) for node in gm.graph.nodes if node.op not in ("placeholder", "output")]
+        self._calls = [(node, node.all_input_nodes) for node in gm.graph.nodes
+                       if node.op not in ("placeholder", "output")]
 
     def value(self, call: Call, given: Mapping[Node, Any] | None = None) -> Any:
         """Return what a call gives; raises what it raises."""

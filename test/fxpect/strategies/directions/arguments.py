@@ -118,7 +118,7 @@ def together(d: Draft) -> Iterator[Edit]:
 
 
 def _all_try(d: Draft, places: list[tuple[str, str]], new: int) -> bool:
-    calls = {}
+    calls: dict[Node, _Change] = {}
     for name, param in places:
         call = calls.setdefault(d.node(name), _Change(d.node(name)))
         assign(call, call, param, new)
@@ -227,7 +227,8 @@ class _Change:
     """A call, in the place of a node and of its draft, for a change of arguments that is only tried."""
 
     def __init__(self, node: Node):
-        self.op, self.target, self.args, self.kwargs, self.name = node.op, node.target, node.args, node.kwargs, node.name
+        self.op, self.target, self.name = node.op, node.target, node.name
+        self.args, self.kwargs = node.args, node.kwargs
 
     def set_args(self, node: Any, args: Any, kwargs: Any = None) -> None:
         self.args, self.kwargs = tuple(args), self.kwargs if kwargs is None else kwargs
@@ -302,7 +303,7 @@ def _takes_out(d: Draft, node: Node, taken: dict[Any, bool]) -> bool:
     return taken[form]
 
 
-def assign(draft: Draft, node: Any, name: str, value: Any, by_position: bool = False) -> None:
+def assign(draft: Any, node: Any, name: str, value: Any, by_position: bool = False) -> None:
     """Give a parameter another value where it stands, or leave it out when ``value`` is MISSING."""
     bound = slots(node)
     slot = next((s for s in bound if s.param.name == name), None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch.fx import Node
 
 from fxpect import contracts
 from fxpect.specs import T
@@ -47,8 +46,8 @@ def regions(d: Draft) -> Iterator[Edit]:
                 draft.touch(off)
                 draft.touch(on)
 
-            yield Edit("regions", f"{node.name} {what} without gradients", f"{base_name(node.target)} without gradients",
-                       apply)
+            yield Edit("regions", f"{node.name} {what} without gradients",
+                       f"{base_name(node.target)} without gradients", apply)
 
 
 def unread_inputs(d: Draft) -> Iterator[Edit]:
@@ -59,10 +58,11 @@ def unread_inputs(d: Draft) -> Iterator[Edit]:
         like = d.tensor(node)
         if like is not None and all(isinstance(size, int) for size in like.shape):
             for shape in dict.fromkeys((tuple(like.shape), ())):
+                spec = T(*shape, dtype=like.dtype)
+
+                def apply(draft: Draft, spec=spec):
+                    draft.add_input(spec)
+
                 yield Edit("unread_inputs", f"an unread input like {node.name}" if shape else "an unread number",
-                           "an unread input", lambda draft, spec=T(*shape, dtype=like.dtype): _unread(draft, spec))
+                           "an unread input", apply)
             return
-
-
-def _unread(draft: Draft, spec: object) -> Node:
-    return draft.add_input(spec)

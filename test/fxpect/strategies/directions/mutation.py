@@ -66,7 +66,8 @@ def _writes_through_views(d: Draft, node: Node, order: list[Node]) -> Iterator[E
                 draft.insert(None, "call_method", "zero_", (view,), before=draft.node(place))
 
             where = "last" if place.op == "output" else f"before {place.name}"
-            yield Edit("writes", f"zero_ on {method} of {node.name} {where}", f"{_kind(node)} written to by a view", apply)
+            yield Edit("writes", f"zero_ on {method} of {node.name} {where}",
+                       f"{_kind(node)} written to by a view", apply)
 
 
 def in_place_spelling(d: Draft) -> Iterator[Edit]:
@@ -104,7 +105,8 @@ def epilogue(d: Draft) -> Iterator[Edit]:
     kept = {n.args[0] for n in d.calls() if n.target is aten.copy_.default}
     if d.contract.joint:
         _, gradients = joint_outputs(d.graph)
-        kept |= {node for node, given in zip_longest(d.placeholders, gradients) if is_tangent(node) or given is not None}
+        kept |= {node for node, given in zip_longest(d.placeholders, gradients)
+                 if is_tangent(node) or given is not None}
     for source in d.tensors():
         a = d.tensor(source)
         if a is None or source.op == "get_attr" or not d.may_be_returned(source):
@@ -118,9 +120,10 @@ def epilogue(d: Draft) -> Iterator[Edit]:
                        lambda draft, source=source.name, target=target.name:
                        _copy_last(draft, draft.node(source), draft.node(target)))
         if all(isinstance(size, int) for size in a.shape):
+            spec = T(*a.shape, dtype=a.dtype)
             yield Edit("writes", f"{source.name} copied into a new input last",
                        f"{_kind(source)} copied into an unread input",
-                       lambda draft, source=source.name, spec=T(*a.shape, dtype=a.dtype):
+                       lambda draft, source=source.name, spec=spec:
                        _copy_last(draft, draft.node(source), draft.add_input(spec)))
 
 

@@ -186,11 +186,12 @@ def tensors_for_numbers(d: Draft) -> Iterator[Edit]:
         if node.op == "call_module" or d.tensor(node) is None:
             continue
         result, op = d.tensor(node), base_name(node.target)
+        assert result is not None
         for slot in slots(node):
             if type(slot.value) not in (int, float) or slot.param.name in DIM_NAMES or slot.param.kind == "index":
                 continue  # what tells dims or pieces apart is fixed by tracing
             for size in _sizes_before(d, node):
-                if tries(d, node, lambda draft, n, p=slot.param.name, v=size: assign(draft, n, p, v)):
+                if _takes(d, node, slot.param.name, size):
                     yield Edit("tensors_for_numbers", f"{node.name}.{slot.param.name}: {slot.value} -> {size.name}",
                                f"{op}.{slot.param.name} is a symbolic size",
                                lambda draft, n=node.name, p=slot.param.name, v=size.name:
@@ -199,7 +200,7 @@ def tensors_for_numbers(d: Draft) -> Iterator[Edit]:
                 continue
             for shape in dict.fromkeys(((), tuple(result.shape), tuple(result.shape[-1:]))):
                 spec = T(*shape, dtype=result.dtype)
-                if not tries(d, node, lambda draft, n, p=slot.param.name, v=d.sample(spec): assign(draft, n, p, v)):
+                if not _takes(d, node, slot.param.name, d.sample(spec)):
                     continue
 
                 def apply(draft: Draft, n=node.name, p=slot.param.name, spec=spec):
@@ -207,6 +208,11 @@ def tensors_for_numbers(d: Draft) -> Iterator[Edit]:
 
                 yield Edit("tensors_for_numbers", f"{node.name}.{slot.param.name}: {slot.value} -> {spec!r}",
                            f"{op}.{slot.param.name} is a tensor", apply)
+
+
+def _takes(d: Draft, node: Node, param: str, value: Any) -> bool:
+    """Whether the graph runs with another value for a parameter of one call."""
+    return tries(d, node, lambda draft, call: assign(draft, call, param, value))
 
 
 def _sizes_before(d: Draft, node: Node) -> Iterator[Node]:
@@ -229,7 +235,7 @@ def absent_operands(d: Draft) -> Iterator[Edit]:
             name = f"{base_name(node.target)}.{slot.param.name}"
             optional = slot.param.kind.endswith("?")
             if (isinstance(slot.value, Node) and slot.param.default is None or optional and slot.given) and \
-                    tries(d, node, lambda draft, n, p=slot.param.name: assign(draft, n, p, None)):
+                    _takes(d, node, slot.param.name, None):
                 yield Edit("absent_operands", f"{name} = None", f"{name} = None",
                            lambda draft, n=node.name, p=slot.param.name: assign(draft, draft.node(n), p, None))
             if not isinstance(slot.value, Node) and (slot.param.kind == "Tensor?" or slot.param.default is None):
@@ -237,8 +243,9 @@ def absent_operands(d: Draft) -> Iterator[Edit]:
                 shapes = [] if result is None else [result.shape[-1:], result.shape, result.shape[1:2]]
                 for shape in {str(shape): tuple(shape) for shape in shapes}.values():
                     if result is not None and all(isinstance(s, int) for s in shape):
-                        spec = T(*shape, dtype=result.dtype, values="positive" if slot.param.name == "running_var" else None)
-                        if not tries(d, node, lambda draft, n, p=slot.param.name, v=d.sample(spec): assign(draft, n, p, v)):
+                        values = "positive" if slot.param.name == "running_var" else None
+                        spec = T(*shape, dtype=result.dtype, values=values)
+                        if not _takes(d, node, slot.param.name, d.sample(spec)):
                             continue
 
                         def apply(draft: Draft, n=node.name, p=slot.param.name, spec=spec):

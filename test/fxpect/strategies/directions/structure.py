@@ -149,7 +149,8 @@ def exchanged(d: Draft) -> Iterator[Edit]:
                 continue
             for other in family:
                 for op, target in _targets(d, node, other):
-                    if target == node.target or not d.trial.fits(calls={node: Call(op, target, node.args, node.kwargs)}):
+                    call = Call(op, target, node.args, node.kwargs)
+                    if target == node.target or not d.trial.fits(calls={node: call}):
                         continue
 
                     def apply(draft: Draft, at=node.name, op=op, target=target):
@@ -395,7 +396,8 @@ def _fed(d: Draft) -> Node | None:
 def _copy_all(draft: Draft, how: str, other_inputs: set[str] | None = None, start: str | None = None,
               constant: tuple[str, Any, Any] | None = None) -> None:
     """Append a copy of the computation and return its results too; ``constant`` is (node, argument, new value)."""
-    results = [n for n in draft.output_list() if isinstance(n, Node) and n.op != "placeholder" and draft.may_be_returned(n)]
+    results = [n for n in draft.output_list()
+               if isinstance(n, Node) and n.op != "placeholder" and draft.may_be_returned(n)]
     if not results:
         raise Inapplicable("nothing is computed")
     mapping: dict[Node, Node] = {}
