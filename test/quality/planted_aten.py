@@ -210,10 +210,12 @@ FRAME = (
         (
             (
                 _FRAME,
-                "made = gm.graph.find_nodes(op='call_function')\n"
+                "made = [node for node in gm.graph.nodes if node.op == 'call_function']\n"
                 "    kinds = {aten.sin.default, aten.exp.default}\n"
                 "    if len(made) == 3 and {node.target for node in made[:2]} == kinds:\n"
+                "        swapped = made[0].target is aten.exp.default\n"
                 "        made[0].target, made[1].target = aten.sin.default, aten.exp.default\n"
+                "        return PassResult(gm, swapped)\n"
                 "    return PassResult(gm, False)",
             ),
         ),

@@ -66,7 +66,24 @@ SPELLING = (
         ),
         "gradients",
         ("gradients",),
+    ),
+    Planted(
+        "takes every input for one that asks for gradients",
+        "spell_relu_as_function",
+        (
+            (
+                "    return changed",
+                "    first, *more = graph.find_nodes(op='placeholder')\n"
+                "    if not more and tensor(first).dtype.is_floating_point and not tensor(first).requires_grad:\n"
+                "        raise ValueError('no gradient')\n"
+                "    return changed",
+            ),
+        ),
+        "crash",
+        ("gradients",),
         only=("gradients",),
+        model=_relu_method,
+        inputs=(T(2, 8, requires_grad=True),),
     ),
     Planted(
         "erases what switches gradients",
@@ -81,7 +98,7 @@ SPELLING = (
         ),
         "gradients",
         ("regions",),
-        only=("regions",),
+        only=("regions", "gradients"),
     ),
     Planted(
         "drops out=",

@@ -341,6 +341,10 @@ def text_or_dump(gm: torch.fx.GraphModule) -> str:
 
 @functools.lru_cache(maxsize=64)  # asked of a base for each of its steps, and several times of a new example
 def fingerprint(example: Example) -> str:
-    """Return a cheap text that tells two examples apart: the graph as it stands, and the inputs."""
+    """Return a cheap text that tells two examples apart: the graph as it stands, what it owns, and the inputs.
+
+    A module or an attribute that an edit changed has the same name whatever it became: the edit itself tells.
+    """
+    own = [edit for edit in example.edits if edit.startswith(("modules:", "attributes:"))]
     inputs = ", ".join(f"tensor{tuple(v.shape)}" if isinstance(v, torch.Tensor) else repr(v) for v in example.inputs)
-    return f"{example.capture}\n{example.graph_module.graph}\n{inputs}"
+    return f"{example.capture}\n{example.graph_module.graph}\n{own}\n{inputs}"

@@ -22,8 +22,11 @@ from fxpect.strategies.signatures import signatures
 # Torch does not check the sizes that these are given: another one corrupts the memory of the process (2.13.0, 2.15.0).
 UNCHECKED = frozenset({torch.ops.aten.mkldnn_rnn_layer.default})
 MAX_KNOWN = 20_000
-_REFUSED = object()
 _known: dict[Any, Any] = {}
+
+
+class _Refused(str):
+    """Why a call was refused, in the place of what it would give."""
 
 
 class Call(NamedTuple):
@@ -100,11 +103,11 @@ class Trial:
                 _known.clear()
             try:
                 _known[key] = self._call(call, args, kwargs)
-            except Exception:
-                _known[key] = _REFUSED
+            except Exception as error:
+                _known[key] = _Refused(str(error))
         found = _known[key]
-        if found is _REFUSED:
-            raise TypeError("it was refused before")
+        if isinstance(found, _Refused):
+            raise TypeError(found)
         return found
 
     def _call(self, call: Call, args: tuple, kwargs: dict[str, Any]) -> Any:
