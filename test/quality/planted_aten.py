@@ -264,6 +264,7 @@ REMOVALS = (
         "numerics",
         ("inserted",),
         only=("inserted",),
+        within=250,
     ),
     Planted(
         "ignores which dims are transposed",
@@ -331,7 +332,12 @@ REMOVALS = (
         ("dtypes",),
     ),
     Planted(
-        "takes -1 for 1", "remove_factor_one", (("number != 1 or", "abs(number) != 1 or"),), "numerics", ("values",)
+        "takes -1 for 1",
+        "remove_factor_one",
+        (("number != 1 or", "abs(number) != 1 or"),),
+        "numerics",
+        ("values",),
+        within=100,
     ),
     Planted(
         "takes every factor for a number",

@@ -198,6 +198,7 @@ SPELLING = (
         "crash",
         ("fresh_operands",),
         only=("fresh_operands",),
+        within=100,
     ),
     Planted(
         "drops the rounding mode",
@@ -225,6 +226,7 @@ REWRITES = (
         (('given.get("training", True) is False', 'not node.kwargs.get("training", False)'),),
         "numerics",
         ("defaults", "values", "random"),
+        within=100,
     ),
     Planted(
         "ignores the order of the result",

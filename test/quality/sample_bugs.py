@@ -322,7 +322,8 @@ SAMPLES = (
         (T(8, values="special"),),
         ("numerics",),
         (r"numerics:nan", r"mul"),
-        ("dtypes", "input_values"),
+        ("input_values",),
+        examples=200,
         torch="<2.15",
     ),
     Sample(

@@ -30,7 +30,8 @@ class TrialTests(unittest.TestCase):
 
     def test_values_that_readers_take_fit(self):
         """Another value of the same type fits; one of a type that a reader refuses does not."""
-        for value, expected in ((torch.ones(3, 3), True), (torch.ones(3, 2), False), (torch.ones(3, 3).double(), False)):
+        ones = torch.ones(3, 3)
+        for value, expected in ((ones * 2, True), (torch.ones(3, 2), False), (ones.double(), False)):
             self.assertEqual(self.trial.fits({self.add: value}), expected, value)
 
     def test_what_follows_is_tried_too(self):
