@@ -226,7 +226,7 @@ class IsolationTests(unittest.TestCase):
     """A pass that ends or holds up the process is one finding with its input, and the search goes on."""
 
     def findings_of(self, how, **options):
-        return fxpect.check(dying(how), model, T(2, 8), T(2, 2), capture="dynamo", examples=12, dynamic=False,
+        return fxpect.check(dying(how), model, T(2, 8), T(2, 2), capture="dynamo", examples=30, dynamic=False,
                             directions=("extra_users",), **options)
 
     def test_segmentation_fault(self):
