@@ -17,7 +17,7 @@ import torch
 from torch.fx import Node
 
 from fxpect import contracts
-from fxpect.strategies.signatures import signatures
+from fxpect.strategies.signatures import base_name, signatures
 
 # Torch does not check the sizes that these are given: another one corrupts the memory of the process (2.13.0, 2.15.0).
 UNCHECKED = frozenset({torch.ops.aten.mkldnn_rnn_layer.default})
@@ -113,6 +113,8 @@ class Trial:
     def _call(self, call: Call, args: tuple, kwargs: dict[str, Any]) -> Any:
         if isinstance(call.target, torch._ops.OpOverload):
             _check_kinds(call.target, args, kwargs)
+        if base_name(call.target) == "scaled_dot_product_attention":
+            _check_attention(args, kwargs)
         if call.op == "call_module" or contracts.writes(call):
             args, kwargs = _own(args), _own(kwargs)
         out = kwargs.get("out")
@@ -203,6 +205,15 @@ def _check_kinds(target: torch._ops.OpOverload, args: tuple, kwargs: dict[str, A
             raise TypeError(f"{target}: expected {param.kind} for {param.name}; got a tensor")
         if param.kind.startswith("ScalarType") and not isinstance(value, (torch.dtype, type(None))):
             raise TypeError(f"{target}: expected a dtype for {param.name}; got {value!r}")
+
+
+def _check_attention(args: tuple, kwargs: dict[str, Any]) -> None:
+    """Raise ``TypeError`` where there are not as many keys as values: the fused kernel reads past the shorter ones."""
+    query, key, value = ({**dict(zip(("query", "key", "value"), args)), **kwargs}.get(name)
+                         for name in ("query", "key", "value"))
+    if all(isinstance(each, torch.Tensor) and each.dim() > 1 for each in (query, key, value)) and \
+            key.shape[:-1] != value.shape[:-1]:
+        raise TypeError(f"attention: expected as many keys as values; got {tuple(key.shape)} and {tuple(value.shape)}")
 
 
 def _same(tensor: torch.Tensor) -> torch.Tensor:
