@@ -49,9 +49,12 @@ class TrialTests(unittest.TestCase):
 
     def test_what_ends_the_process_is_not_run(self):
         """A tensor as an int, a number as a dtype: refused before torch divides by zero or reads past its tables."""
-        zero = torch.zeros(())
-        for target, args in ((aten.remainder.int, (zero, zero)), (aten.view.dtype, (torch.ones(4), -1))):
-            with self.assertRaisesRegex(TypeError, f"{target}: expected"):
+        zero, keys = torch.zeros(()), torch.ones(2, 5, 8)
+        attention = aten.scaled_dot_product_attention.default
+        for target, args, who in ((aten.remainder.int, (zero, zero), "aten.remainder.int"),
+                                  (aten.view.dtype, (torch.ones(4), -1), "aten.view.dtype"),
+                                  (attention, (keys, keys, keys[:, :4]), "attention")):
+            with self.assertRaisesRegex(TypeError, f"{who}: expected"):
                 self.trial.value(Call("call_function", target, args))
 
     def test_nothing_is_left_behind(self):

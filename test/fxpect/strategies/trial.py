@@ -209,10 +209,9 @@ def _check_kinds(target: torch._ops.OpOverload, args: tuple, kwargs: dict[str, A
 
 def _check_attention(args: tuple, kwargs: dict[str, Any]) -> None:
     """Raise ``TypeError`` where there are not as many keys as values: the fused kernel reads past the shorter ones."""
-    query, key, value = ({**dict(zip(("query", "key", "value"), args)), **kwargs}.get(name)
-                         for name in ("query", "key", "value"))
-    if all(isinstance(each, torch.Tensor) and each.dim() > 1 for each in (query, key, value)) and \
-            key.shape[:-1] != value.shape[:-1]:
+    given = {**dict(zip(("query", "key", "value"), args)), **kwargs}
+    key, value = given.get("key"), given.get("value")
+    if isinstance(key, torch.Tensor) and isinstance(value, torch.Tensor) and key.shape[:-1] != value.shape[:-1]:
         raise TypeError(f"attention: expected as many keys as values; got {tuple(key.shape)} and {tuple(value.shape)}")
 
 
