@@ -53,6 +53,8 @@ GRAPHS = {
     "sums": ("x", "sum_1 = torch.sum(x, dim=1, keepdim=True); sum_2 = torch.sum(sum_1, dim=1); return (sum_2,)",
              (T(2, 3, 4),), "dynamo"),
     "einsum": ("x, y", "einsum = torch.einsum('ij,jk->ik', x, y); return (einsum,)", (T(3, 3), T(3, 3)), "dynamo"),
+    "made": ("x", "full = torch.ops.aten.full.default([2, 3], 1); add = torch.ops.aten.add.Tensor(x, full); "
+             "return (add,)", (T(2, 3),), "aten"),
     "aten": ("x, y", "add = torch.ops.aten.add.Tensor(x, y); permute = torch.ops.aten.permute.default(add, [1, 0]); "
              "return (permute,)", (T(2, 3), T(2, 3)), "aten"),
     "epilogue": ("x, y", "add = torch.ops.aten.add.Tensor(x, y); mul = torch.ops.aten.mul.Tensor(add, 2); "
@@ -75,6 +77,9 @@ CAT = "cat = torch.cat([x, y], dim=-1); relu = torch.relu(cat); return (relu,)"
 OFFERED: tuple[tuple[str, ...], ...] = (
     ("extra_users", "cat", "neg(cat) returned too",
      "cat = torch.cat([x, y], dim=-1); relu = torch.relu(cat); neg = torch.neg(cat); return (relu, neg)"),
+    ("keywords", "tower", "Dropout.input as keyword",
+     "self.first = torch.nn.Linear(4, 4); self.second = torch.nn.Linear(4, 4); self.drop = torch.nn.Dropout(); "
+     "first = self.first(x); second = self.second(first); drop = self.drop(input=second); return drop"),
     ("keywords", "cat", "cat.dim by position",
      "cat = torch.cat([x, y], -1); relu = torch.relu(cat); return (relu,)"),
     ("dtypes", "cat", "x: torch.float64", CAT, "f64[2, 3], f32[2, 3]"),
@@ -147,6 +152,12 @@ OFFERED: tuple[tuple[str, ...], ...] = (
      'f32[2, 3], f32[2, 3], f32[2, 6](values="zeros")'),
     ("in_place", "cat", "relu as relu_",
      "cat = torch.cat([x, y], dim=-1); relu_ = cat.relu_(); return (relu_,)"),
+    ("epilogue", "aten", "x advanced, then add copied into a new input",
+     "add = torch.ops.aten.add.Tensor(x, y); permute = torch.ops.aten.permute.default(add, [1, 0]); "
+     "add_1 = torch.ops.aten.add.Tensor(x, 1); copy_ = torch.ops.aten.copy_.default(x, add_1); "
+     "copy__1 = torch.ops.aten.copy_.default(x_1, add); return (permute,)", "f32[2, 3], f32[2, 3], f32[2, 3]"),
+    ("values", "made", "full.size: [2, 3] -> []",
+     "full = torch.ops.aten.full.default([], 1); add = torch.ops.aten.add.Tensor(x, full); return (add,)"),
     ("epilogue", "aten", "add copied into x last",
      "add = torch.ops.aten.add.Tensor(x, y); permute = torch.ops.aten.permute.default(add, [1, 0]); "
      "copy_ = torch.ops.aten.copy_.default(x, add); return (permute,)"),
@@ -224,7 +235,7 @@ REFUSED = (
 
 # direction, a graph on which there is nothing to edit that way
 NOT_OFFERED = (
-    ("keywords", "tower"), ("values", "tower"), ("defaults", "tower"), ("spellings", "tower"), ("exchanged", "tower"),
+    ("values", "tower"), ("defaults", "tower"), ("spellings", "tower"), ("exchanged", "tower"),
     ("writes", "aten"), ("in_place", "aten"), ("out", "aten"), ("gradients", "aten"), ("sequences", "aten"),
     ("keywords", "recorded"), ("defaults", "recorded"),
     ("epilogue", "cat"), ("sections", "cat"), ("reads", "cat"), ("operand_lists", "linear"), ("modules", "cat"),

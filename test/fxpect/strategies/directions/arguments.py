@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import operator
 from collections.abc import Callable, Iterator
@@ -31,6 +32,8 @@ def keywords(d: Draft) -> Iterator[Edit]:
     if d.contract.recorded:
         return
     for node in d.calls():
+        if node.op == "call_module":
+            yield from _module_keywords(d, node)
         if node.op == "call_module" or getattr(node.target, "__module__", "") == "_operator":
             continue
         bound = slots(node)
@@ -51,6 +54,18 @@ def keywords(d: Draft) -> Iterator[Edit]:
             if slot.given and other and node.op == "call_function":
                 yield from _everywhere(d, node, "keywords", f"{base_name(node.target)}.{slot.param.name} as {other}=",
                                   lambda draft, n, name=slot.param.name, to=other: _rename(draft, n, name, to))
+
+
+def _module_keywords(d: Draft, node: Node) -> Iterator[Edit]:
+    module = d.gm.get_submodule(node.target)
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [each.name for each in inspect.signature(module.forward).parameters.values() if each.kind in kinds]
+    for start in range(min(len(node.args), len(names))):
+        def change(draft: Any, n: Any, start=start):
+            draft.set_args(n, n.args[:start], {**dict(zip(names[start:], n.args[start:])), **n.kwargs})
+
+        what = f"{type(module).__name__}.{names[start]} as keyword"
+        yield from _everywhere(d, node, "keywords", what, change)
 
 
 def defaults(d: Draft) -> Iterator[Edit]:
@@ -398,7 +413,7 @@ def _class_of(slot: Slot, value: Any) -> str:
         return ", not finite"
     if isinstance(value, (list, tuple)):
         flat = [v for v in value if isinstance(v, int)]
-        return ", list" + (" with zero" if 0 in flat else "") + (" with negative" if any(v < 0 for v in flat) else "")
+        return ", empty list" if not value else ", list" + (" with zero" if 0 in flat else "") + (" with negative" if any(v < 0 for v in flat) else "")
     return ", slice" if isinstance(value, slice) else ""
 
 
@@ -495,7 +510,10 @@ def _lists(value: Any, rank: int) -> Iterator[Any]:
         return
     items = list(value) if value is not None else [0]
     build = type(value) if isinstance(value, tuple) else list
+    if items:
+        yield build([])
     if len(items) > 1:
+        yield build(items[1:])
         yield build(reversed(items))
         yield build([*items[1:], items[0]])
         for i in range(len(items) - 1):

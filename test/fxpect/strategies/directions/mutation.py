@@ -11,7 +11,7 @@ import torch
 from torch.fx import Node
 
 from fxpect.contracts import is_tangent, joint_outputs, view_source
-from fxpect.specs import T
+from fxpect.specs import T, TensorSpec
 from fxpect.strategies.draft import Draft, Edit, Inapplicable
 from fxpect.strategies.signatures import base_name
 
@@ -125,6 +125,29 @@ def epilogue(d: Draft) -> Iterator[Edit]:
                        f"{_kind(source)} copied into an unread input",
                        lambda draft, source=source.name, spec=spec:
                        _copy_last(draft, draft.node(source), draft.add_input(spec)))
+            yield from _copied_late(d, source, spec, kept)
+
+
+def _copied_late(d: Draft, source: Node, spec: TensorSpec, kept: set[Any]) -> Iterator[Edit]:
+    """Yield that an input which a value is made of is written to before the value is copied into another."""
+    for read in source.all_input_nodes:
+        held = d.tensor(read)
+        if read in kept or held is None or held.dtype == torch.bool or not all(type(size) is int for size in held.shape):
+            continue
+        given = read.op == "placeholder"
+
+        def apply(draft: Draft, source=source.name, read=read.name, given=given, like=T(*held.shape, dtype=held.dtype)):
+            made, target = draft.node(source), draft.node(read)
+            if not given:
+                target = draft.add_input(like)
+                made.replace_input_with(draft.node(read), target)
+                draft.touch(made)
+            _copy_last(draft, draft.insert(target, "call_function", aten.add.Tensor, (target, 1)), target)
+            _copy_last(draft, made, draft.add_input(spec))
+
+        of = read.name if given else f"an input for {read.name}"
+        yield Edit("writes", f"{of} advanced, then {source.name} copied into a new input",
+                   f"{_kind(source)} copied after its operand is written to", apply)
 
 
 def _copy_last(draft: Draft, source: Node, target: Node) -> None:
