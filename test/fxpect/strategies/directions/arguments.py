@@ -413,7 +413,9 @@ def _class_of(slot: Slot, value: Any) -> str:
         return ", not finite"
     if isinstance(value, (list, tuple)):
         flat = [v for v in value if isinstance(v, int)]
-        return ", empty list" if not value else ", list" + (" with zero" if 0 in flat else "") + (" with negative" if any(v < 0 for v in flat) else "")
+        if not value:
+            return ", empty list"
+        return ", list" + (" with zero" if 0 in flat else "") + (" with negative" if any(v < 0 for v in flat) else "")
     return ", slice" if isinstance(value, slice) else ""
 
 

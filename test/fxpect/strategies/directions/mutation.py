@@ -132,11 +132,13 @@ def _copied_late(d: Draft, source: Node, spec: TensorSpec, kept: set[Any]) -> It
     """Yield that an input which a value is made of is written to before the value is copied into another."""
     for read in source.all_input_nodes:
         held = d.tensor(read)
-        if read in kept or held is None or held.dtype == torch.bool or not all(type(size) is int for size in held.shape):
+        if read in kept or held is None or held.dtype == torch.bool:
             continue
-        given = read.op == "placeholder"
+        if not all(type(size) is int for size in held.shape):
+            continue
+        given, like = read.op == "placeholder", T(*held.shape, dtype=held.dtype)
 
-        def apply(draft: Draft, source=source.name, read=read.name, given=given, like=T(*held.shape, dtype=held.dtype)):
+        def apply(draft: Draft, source=source.name, read=read.name, given=given, like=like):
             made, target = draft.node(source), draft.node(read)
             if not given:
                 target = draft.add_input(like)
