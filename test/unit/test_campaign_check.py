@@ -1,6 +1,7 @@
 """``fxpect.check``: what it finds, that it finds the same again, and that a dying pass does not end it."""
 
 import ctypes
+import functools
 import os
 import pickle
 import re
@@ -221,12 +222,16 @@ class CheckTests(unittest.TestCase):
             fxpect.check(sink_cat, broken, T(2), capture="dynamo")
 
 
+# Where autograd does not survive a fork, a check stays in its process by default, and such a pass would end that.
+isolated_check = functools.partial(fxpect.check, isolate=True)
+
+
 @unittest.skipUnless(hasattr(os, "fork"), "isolation needs fork")
 class IsolationTests(unittest.TestCase):
     """A pass that ends or holds up the process is one finding with its input, and the search goes on."""
 
     def findings_of(self, how, **options):
-        return fxpect.check(dying(how), model, T(2, 8), T(2, 2), capture="dynamo", examples=30, dynamic=False,
+        return isolated_check(dying(how), model, T(2, 8), T(2, 2), capture="dynamo", examples=30, dynamic=False,
                             directions=("extra_users",), **options)
 
     def test_segmentation_fault(self):
@@ -254,7 +259,7 @@ class IsolationTests(unittest.TestCase):
 
     def test_dies_on_the_innocent(self):
         """A pass that ends the process on the model itself is one finding, also while a capture is chosen."""
-        found = fxpect.check(lambda gm: os._exit(7), model, T(2, 8), T(2, 2), examples=12)
+        found = isolated_check(lambda gm: os._exit(7), model, T(2, 8), T(2, 2), examples=12)
 
         self.assertEqual([f.cause for f in found], ["crash:process:the process ended with exit code 7"])
         self.assertEqual(found[0].steps, ())
@@ -268,7 +273,7 @@ class IsolationTests(unittest.TestCase):
                 ctypes.string_at(0)
             return gm
 
-        found = fxpect.check(dies, model, T(2, 8), T(2, 2), capture="dynamo", examples=40, dynamic=False,
+        found = isolated_check(dies, model, T(2, 8), T(2, 2), capture="dynamo", examples=40, dynamic=False,
                              directions=("extra_users", "outputs"))
 
         self.assertEqual({f.cause for f in found}, {"crash:process:the process died of SIGSEGV"})
@@ -281,7 +286,7 @@ class IsolationTests(unittest.TestCase):
         tally = Tally()
 
         with mock.patch.object(Parcel, "of", side_effect=AssertionError("put into words")):
-            found = fxpect.check(lambda gm: gm, model, T(2, 8), T(2, 2), capture="dynamo", examples=12, dynamic=False,
+            found = isolated_check(lambda gm: gm, model, T(2, 8), T(2, 2), capture="dynamo", examples=12, dynamic=False,
                                  tally=tally)
 
         self.assertEqual((causes(found), tally.judged), ([], 12))
