@@ -175,7 +175,7 @@ def _plus_zeros(x):
 
 
 CONV = (T(2, 2, 5, 5), T(3, 2, 3, 3), T(3), T(3), T(3, values="positive"))
-WRITE = r"\b(add_|mul_|setitem|iadd|imul|copy_|logical_not_)\b"
+WRITE = r"\b(add_|mul_|zero_|setitem|iadd|imul|copy_|logical_not_)\b"
 
 SAMPLES = (
     Sample(
