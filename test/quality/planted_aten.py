@@ -535,9 +535,11 @@ CUTS = (
         ("outputs", "removed"),
     ),
     Planted(
-        "looks at the call that follows",
+        "counts on another call",
         "copy_single_cat",
-        (("if form(new) == form(node):", "if form(new) == form(node) and tensor(node.next).dtype:"),),
+        (
+            ("new = emit(", "assert sum(other.op == 'call_function' for other in graph.nodes) > 1\n        new = emit("),
+        ),
         "crash",
         ("removed",),
         only=("removed",),

@@ -30,7 +30,9 @@ PATIENCE_SECONDS = 30
 PROMPT = "? help > "
 ASK = "Enter to go on > "
 # A session leader with the terminal of its standard input for its own, so that Ctrl-C interrupts it.
-CHILD = ("import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+# Ctrl-C counts, also where the tests run in the background of a shell, which ignores it there.
+CHILD = ("import fcntl, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
          "from fxpect.commands.main import main\ncode = main(sys.argv[1:])\n"
          "assert 'torch' not in sys.modules, 'torch'\nsys.exit(code)")
 NAMES = ("x", "left", "arg0_1", "primals_1", "inputs")
