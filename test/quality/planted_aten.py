@@ -537,7 +537,7 @@ CUTS = (
     Planted(
         "counts on another call",
         "copy_single_cat",
-        (("new = emit(", "assert len(graph.find_nodes(op='call_function')) > 1\n        new = emit("),),
+        (("new = emit(", "assert sum(n.op == 'call_function' for n in graph.nodes) > 1\n        new = emit("),),
         "crash",
         ("removed",),
         only=("removed",),
