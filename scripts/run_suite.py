@@ -17,7 +17,7 @@ def main() -> int:
                         help="the torch to test, such as 2.15.0 (default: the one that is there, "
                              f"else {environment.DEFAULT_TORCH})")
     arguments, rest = parser.parse_known_args()
-    python = environment.ensure("suite", [], editable=".[einops,html,progress]", torch=arguments.torch)
+    python = environment.ensure("suite", [], editable=".[einops,html,progress,test]", torch=arguments.torch)
     return environment.call([str(python), "-m", "fxpect", "run", *rest])
 
 
