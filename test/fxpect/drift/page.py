@@ -16,6 +16,7 @@ from fxpect.drift.drawing import Picture, pictures_of
 from fxpect.drift.grouping import Group, groups_of
 from fxpect.drift.telling import headline
 from fxpect.errors import FxpectError
+from fxpect.pages.sides import TEMPLATES as SIDES
 from fxpect.pages.sides import Row, rows
 from fxpect.text.diff import aligned
 
@@ -54,7 +55,9 @@ class Shown:
 def page(drifts: Sequence[Drift]) -> str:
     """Return the page of one or more pairs of runs; raises ``FxpectError`` where jinja2 is not installed."""
     environment = _environment()
-    style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("drift.css", "drift.js"))
+    looks, style, script = (path.read_text(encoding="utf-8") for path in (
+        SIDES / "sides.css", TEMPLATES / "drift.css", TEMPLATES / "drift.js"))
+    style = looks + style
     budget = [MAX_BOXES]
     shown = [(drift, [_shown(group, budget) for group in groups_of(drift.differences)]) for drift in drifts]
     return environment.get_template("drift.html").render(
@@ -112,7 +115,7 @@ def _environment() -> Environment:
     def is_fold(row: Any) -> bool:
         return isinstance(row, int)
 
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
+    environment = Environment(loader=FileSystemLoader([TEMPLATES, SIDES]), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)
     environment.tests["fold"] = is_fold
     return environment

@@ -9,7 +9,6 @@ import posixpath
 import re
 import shlex
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -19,17 +18,16 @@ from fxpect.fixtures.case import Case
 from fxpect.fixtures.format import Document
 from fxpect.pages.naming import API, KINDS, OPERATOR, PASS, Keyword, keywords, targets
 from fxpect.pages.related import Key, related
-from fxpect.pages.sides import Row, changes, rows
+from fxpect.pages.sides import TEMPLATES, Row, changes, rows
 from fxpect.pages.suite import Suite, Test, TestFile
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-TEMPLATES = Path(__file__).parent / "templates"
 PAGES = {OPERATOR: "operators.html", PASS: "passes.html", API: "apis.html"}
 TITLES = {OPERATOR: "Operators", PASS: "Passes", API: "APIs"}
 UNCHANGED = "unchanged"
-_ASSETS = ("style.css", "search.js")
+_ASSETS = {"style.css": ("sides.css", "style.css"), "search.js": ("search.js",)}
 _PROSE = re.compile(r"(``?)(?P<code>[^`\n]+)\1|(?P<link>https?://[^\s<>\"'`]*[^\s<>\"'`.,;:!?)])")
 
 
@@ -106,8 +104,8 @@ def render(suite: Suite) -> dict[str, bytes]:
             parts=[part for part in (_part(suite, name) for name in _below(suite, folder)) if part[1]])
     for kind in KINDS:
         add(PAGES[kind], "keywords.html", kind=kind, words=_by_file(site, kind))
-    for name in _ASSETS:
-        pages[name] = (TEMPLATES / name).read_bytes()
+    for name, parts in _ASSETS.items():
+        pages[name] = b"".join((TEMPLATES / part).read_bytes() for part in parts)
     pages["index.js"] = search_index(site).encode()
     return pages
 

@@ -6,7 +6,10 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+# Every page that shows two texts side by side takes the lines from sides.html, their looks from sides.css.
+TEMPLATES = Path(__file__).parent / "templates"
 _WORD = re.compile(r"\w+|\s+|.", re.DOTALL)
 # Below this likeness two lines are different lines, and marking nearly every word would only be noise.
 _ALIKE = 0.5
