@@ -8,7 +8,7 @@ import functools
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -508,6 +508,11 @@ def _same_symbols(environment: Any) -> Iterator[None]:
         del environment.guards[guards:]
         environment._replacements_version_counter += 1  # a symbol keeps what it was replaced by until this moves
         environment._update_version_counter()
+
+
+def is_static(value: torch.Tensor | None) -> TypeGuard[torch.Tensor]:
+    """Whether this is a tensor whose sizes are all numbers."""
+    return value is not None and all(isinstance(size, int) for size in value.shape)
 
 
 def is_effect(node: Node) -> bool:

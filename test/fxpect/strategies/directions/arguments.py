@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from fxpect.strategies.draft import Draft, Edit, Inapplicable
+from fxpect.strategies.draft import Draft, Edit, Inapplicable, is_static
 from fxpect.strategies.plausible import plausible
 from fxpect.strategies.signatures import MISSING, Slot, base_name, slots
 from fxpect.strategies.trial import Call
@@ -168,7 +168,7 @@ def out_buffer(d: Draft) -> Iterator[Edit]:
     taken: dict[Any, bool] = {}
     for node in d.calls():
         value = d.tensor(node)
-        if node.op != "call_function" or not _is_static(value) or "out" in node.kwargs or _asks_gradients(d, node):
+        if node.op != "call_function" or not is_static(value) or "out" in node.kwargs or _asks_gradients(d, node):
             continue
         if not _may_have_out(base_name(node.target)) or not _takes_out(d, node, taken):
             continue
@@ -289,10 +289,6 @@ def single_site(d: Draft) -> Iterator[Edit]:
 def _may_have_out(name: str) -> bool:
     schemas = torch._C._jit_get_schemas_for_operator(f"aten::{name}")
     return any(schema.overload_name.endswith("out") for schema in schemas)
-
-
-def _is_static(value: torch.Tensor | None) -> bool:
-    return value is not None and all(isinstance(size, int) for size in value.shape)
 
 
 def _asks_gradients(d: Draft, node: Node) -> bool:

@@ -8,7 +8,7 @@ import torch
 
 from fxpect import contracts
 from fxpect.specs import T
-from fxpect.strategies.draft import Draft, Edit, is_effect
+from fxpect.strategies.draft import Draft, Edit, is_effect, is_static
 from fxpect.strategies.signatures import base_name
 
 
@@ -56,7 +56,7 @@ def unread_inputs(d: Draft) -> Iterator[Edit]:
         return
     for node in d.placeholders:
         like = d.tensor(node)
-        if like is not None and all(isinstance(size, int) for size in like.shape):
+        if is_static(like):
             for shape in dict.fromkeys((tuple(like.shape), ())):
                 spec = T(*shape, dtype=like.dtype)
 

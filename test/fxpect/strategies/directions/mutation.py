@@ -12,7 +12,7 @@ from torch.fx import Node
 
 from fxpect.contracts import is_tangent, joint_outputs, view_source
 from fxpect.specs import T, TensorSpec
-from fxpect.strategies.draft import Draft, Edit, Inapplicable
+from fxpect.strategies.draft import Draft, Edit, Inapplicable, is_static
 from fxpect.strategies.signatures import base_name
 
 aten = torch.ops.aten
@@ -119,7 +119,7 @@ def epilogue(d: Draft) -> Iterator[Edit]:
                        f"{_kind(source)} copied into an input",
                        lambda draft, source=source.name, target=target.name:
                        _copy_last(draft, draft.node(source), draft.node(target)))
-        if all(isinstance(size, int) for size in a.shape):
+        if is_static(a):
             spec = T(*a.shape, dtype=a.dtype)
             yield Edit("writes", f"{source.name} copied into a new input last",
                        f"{_kind(source)} copied into an unread input",
@@ -132,9 +132,7 @@ def _copied_late(d: Draft, source: Node, spec: TensorSpec, kept: set[Any]) -> It
     """Yield that an input which a value is made of is written to before the value is copied into another."""
     for read in source.all_input_nodes:
         held = d.tensor(read)
-        if read in kept or held is None or held.dtype == torch.bool:
-            continue
-        if not all(type(size) is int for size in held.shape):
+        if read in kept or not is_static(held) or held.dtype == torch.bool:
             continue
         given, like = read.op == "placeholder", T(*held.shape, dtype=held.dtype)
 

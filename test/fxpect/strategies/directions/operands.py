@@ -11,7 +11,7 @@ from torch.fx import Node
 from fxpect.specs import T, spec_of
 from fxpect.strategies.directions.arguments import DIM_NAMES, assign, tries
 from fxpect.strategies.directions.inputs import dtype_class
-from fxpect.strategies.draft import Draft, Edit, Inapplicable
+from fxpect.strategies.draft import Draft, Edit, Inapplicable, is_static
 from fxpect.strategies.signatures import base_name, slots
 from fxpect.strategies.trial import Call
 
@@ -158,7 +158,7 @@ def fresh_operands(d: Draft) -> Iterator[Edit]:
         op = base_name(node.target)
         for path, operand in _tensor_sites(d, node):
             like = d.tensor(operand)
-            if like is None or not all(isinstance(s, int) for s in like.shape):
+            if not is_static(like):
                 continue
             for what, spec in _fresh_specs(like):
                 if not d.trial.fits(calls={node: _with_put(node, path, d.sample(spec))}):
@@ -196,7 +196,7 @@ def tensors_for_numbers(d: Draft) -> Iterator[Edit]:
                                f"{op}.{slot.param.name} is a symbolic size",
                                lambda draft, n=node.name, p=slot.param.name, v=size.name:
                                assign(draft, draft.node(n), p, draft.node(v)))
-            if d.functional and not slot.param.is_tensor or not all(isinstance(s, int) for s in result.shape):
+            if d.functional and not slot.param.is_tensor or not is_static(result):
                 continue
             for shape in dict.fromkeys(((), tuple(result.shape), tuple(result.shape[-1:]))):
                 spec = T(*shape, dtype=result.dtype)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch.fx import Node
 
 from fxpect.specs import TensorSpec, spec_of
-from fxpect.strategies.draft import Draft, Edit, Inapplicable, own_attribute
+from fxpect.strategies.draft import Draft, Edit, Inapplicable, is_static, own_attribute
 from fxpect.strategies.signatures import base_name
 from fxpect.strategies.trial import Call
 
@@ -232,7 +232,7 @@ def copies(d: Draft) -> Iterator[Edit]:
             like = d.tensor(source)
             if like is None or d.tensor(node) is None:
                 continue
-            if all(isinstance(s, int) for s in like.shape):
+            if is_static(like):
                 spec = spec_of(like)
 
                 def apply(draft: Draft, name=node.name, source=source.name, spec=spec):
@@ -315,7 +315,7 @@ def _insertable(d: Draft, node: Node) -> Iterator[tuple[str, str, Any, tuple, di
             args, kwargs = (), {"dtype": args[0]}
         if name == "expand":
             args = ([2, *value.shape],)
-            if not all(isinstance(s, int) for s in value.shape):
+            if not is_static(value):
                 continue
         if target is not None:
             yield name, "call_function", target, args, kwargs
