@@ -41,9 +41,8 @@ class Start:
         found = [plain]
         equal = squared(plain)
         others = [equal] if equal is not None else self._anew(plain)
-        equal = others[0] if others else plain
-        trained = None if plain.promises.inference else requiring_grad(equal)
-        found += [*([trained] if trained is not None else others[:1]), *others[1:]]
+        trained = None if plain.promises.inference else requiring_grad(others[0] if others else plain)
+        found += others if trained is None else [trained, *others[1:]]
         if self.dynamic and not isinstance(self.model, Example):
             try:
                 found.append(self._capture(plain.capture, dynamic=True))
@@ -61,8 +60,7 @@ class Start:
             return []
         found: list[Example] = []
         for first in (SIDE, 1):
-            inputs = tuple(spec.replace(shape=(first, *[SIDE] * len(spec.shape))[:len(spec.shape)], layout=None)
-                           if _may_be_resized(spec) else spec for spec in self.inputs)
+            inputs = _of_equal_sizes(self.inputs, first)
             if inputs == tuple(self.inputs):
                 continue
             try:
@@ -96,19 +94,22 @@ class Start:
         return example.replace(contract=self.contract) if self.contract is not None else example
 
 
-def squared(example: Example, size: int = SIDE) -> Example | None:
+def squared(example: Example) -> Example | None:
     """Return the example with every size of every input equal, so that any permutation of dims types.
 
     An input whose values are listed, such as indices, stays as it is.
     """
-    inputs = tuple(spec.replace(shape=(size,) * len(spec.shape), layout=None) if _may_be_resized(spec) else spec
-                   for spec in example.inputs)
-    found = _given(example, inputs, "sizes", f"every size {size}")
+    found = _given(example, _of_equal_sizes(example.inputs), "sizes", f"every size {SIDE}")
     return None if found is None else found.replace(triggers=())  # equal sizes are nobody's cause
 
 
-def _may_be_resized(spec: Any) -> bool:
-    return isinstance(spec, TensorSpec) and not spec.is_dynamic and not isinstance(spec.values, tuple)
+def _of_equal_sizes(inputs: tuple[Any, ...], first: int = SIDE) -> tuple[Any, ...]:
+    """Return the inputs with all sizes equal but for the first; what is open or has its values listed stays."""
+    def resized(spec: TensorSpec) -> TensorSpec:
+        return spec.replace(shape=(first, *[SIDE] * len(spec.shape))[:len(spec.shape)], layout=None)
+
+    return tuple(resized(spec) if isinstance(spec, TensorSpec) and not spec.is_dynamic
+                 and not isinstance(spec.values, tuple) else spec for spec in inputs)
 
 
 def requiring_grad(example: Example) -> Example | None:

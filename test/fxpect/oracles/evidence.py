@@ -47,8 +47,8 @@ class Evidence:
         self.grads, self.backward = grads, backward
         self.epilogues = epilogues
 
-    def at(self, args: Sequence[Any], after: torch.fx.GraphModule | None = None) -> Evidence:
-        """Return the evidence of the same rewrite at other arguments, without gradients."""
+    def at(self, args: Sequence[Any], after: torch.fx.GraphModule | None = None, *, grads: bool = False) -> Evidence:
+        """Return the evidence of the same rewrite at other arguments, without a backward; ``grads`` is autograd on."""
         return Evidence(
             self.before,
             after or self.after,
@@ -56,6 +56,8 @@ class Evidence:
             pass_name=self.pass_name,
             meta_key=self.meta_key,
             seed=self.seed,
+            grads=grads,
+            backward=False,
             epilogues=self.epilogues,
         )
 

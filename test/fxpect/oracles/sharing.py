@@ -98,8 +98,7 @@ def _holds(evidence: Evidence, names: set[str]) -> bool:
         copied = _with_copies(evidence, names)
     except Exception:  # of a graph that is out of order, or reads an attribute that is not there
         return False
-    mended = Evidence(evidence.before, copied, evidence.args, pass_name=evidence.pass_name, seed=evidence.seed,
-                      meta_key=evidence.meta_key, grads=evidence.grads, backward=False, epilogues=evidence.epilogues)
+    mended = evidence.at(evidence.args, copied, grads=evidence.grads)
     if mended.expected.error is not None or mended.ran.error is not None:
         return False
     return not any(severity_of(failure) == ERROR
