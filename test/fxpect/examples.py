@@ -12,7 +12,7 @@ import torch
 from torch.fx._lazy_graph_module import _make_graph_module, _use_lazy_graph_module
 
 from fxpect.contracts import Contract, contract_of
-from fxpect.specs import realize, spec_of
+from fxpect.specs import Dim, TensorSpec, realize, spec_of
 from fxpect.text.parser import parse_graph
 from fxpect.text.printer import graph_text
 
@@ -67,6 +67,11 @@ class Example:
     def meta_key(self) -> str:
         """The metadata entry that passes of this stage read: "example_value" or "val"."""
         return "example_value" if self.capture == "dynamo" else "val"
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether a size of an input is open."""
+        return any(spec.is_dynamic if isinstance(spec, TensorSpec) else isinstance(spec, Dim) for spec in self.inputs)
 
     @property
     def placeholders(self) -> list[torch.fx.Node]:

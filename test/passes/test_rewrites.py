@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 
 import fxpect
-from fxpect.cases.claims import has_dims
 from fxpect.errors import CaptureError, InputDrift, PassCrash
 from fxpect.examples import Example
 from fxpect.oracles.judge import ALWAYS
@@ -50,7 +49,7 @@ class RewriteTests(fxpect.PassTestCase):
             return
         result = self.assertPreserves(
             pass_of(entry), example, label=label, known=BUGS, severity=entry.severity or None,
-            oracles=(*ALWAYS, "generality") if has_dims(example) else ALWAYS,
+            oracles=(*ALWAYS, "generality") if example.is_dynamic else ALWAYS,
             order="program" if entry.writes == "order" else "canonical")
         if entry.writes in ("names", "types"):  # of which a graph text holds nothing
             notes = [str(getattr(node, entry.writes[:-1])) for node in result.execution.after.graph.nodes]
@@ -91,7 +90,7 @@ def first_that_can(entry: CataloguedPass, models: list[Innocent], word: str,
             example = start(entry, changed)
         except CaptureError:
             continue
-        if word != "dynamic" or has_dims(example):
+        if word != "dynamic" or example.is_dynamic:
             yield f"{model.name}, {word}", example
             return
 

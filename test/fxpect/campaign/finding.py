@@ -9,6 +9,7 @@ from fxpect.contracts import Contract
 from fxpect.errors import CheckFailure
 from fxpect.examples import Example
 from fxpect.specs.writing import spec_call
+from fxpect.text.diff import in_words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,15 +96,28 @@ class Finding:
         return f"self.assertPreserves({name}, TEXT, {specs}, capture={self.example.capture!r})"
 
     def __str__(self) -> str:
-        steps = "; ".join(self.steps) or "the innocent example itself"
+        steps = "; ".join(self.steps) or "none"
         if self.outside:
             steps += f" (outside of what {self.example.capture} graphs are: no graph that torch makes shows it)"
-        lines = [f"{self.pass_name} breaks {self.oracle}: {self.message}", f"  steps: {steps}",
+        lines = [f"[{self.oracle}] pass {self.pass_name}: {self.message}", f"  steps from the innocent model: {steps}",
                  *([f"  also seen as: {', '.join(self.also)}"] if self.also else []),
-                 f"  inputs: {self.inputs}", "  before:", _indented(self.before)]
+                 f"  inputs: {self.inputs}"]
         if self.after:
-            lines += ["  after:", _indented(self.after)]
+            lines.append(f"  the pass: {in_words(self.before, self.after)}")
+        lines += ["  before:", _indented(self.before)]
+        if self.after:
+            head, body = _signature(self.after)
+            same = head == _signature(self.before)[0]
+            lines += ["  after, of the same inputs:", _indented(body)] if same else ["  after:", _indented(self.after)]
         return "\n".join(lines)
+
+
+def _signature(text: str) -> tuple[str, str]:
+    """Return the lines of a graph text up to the end of its signature, and the rest."""
+    lines = text.rstrip().splitlines()
+    end = next((i for i, line in enumerate(lines, 1) if line.startswith("def ") and line.endswith(":") or line == "):"),
+               0)
+    return "\n".join(lines[:end]), "\n".join(lines[end:])
 
 
 def _indented(text: str) -> str:

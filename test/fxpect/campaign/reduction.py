@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from fxpect.errors import CheckFailure
 from fxpect.examples import Example
 from fxpect.oracles.judge import Result
 from fxpect.strategies.directions import operands, structure
-from fxpect.strategies.draft import Draft, Inapplicable
+from fxpect.strategies.draft import Draft, Edit, Inapplicable
 from fxpect.strategies.near import step
 
 MAX_TRIES = 16
@@ -18,8 +18,9 @@ def reduce(example: Example, failure: CheckFailure, bases: list[Example],
            judge: Callable[[Example], Result]) -> tuple[Example, CheckFailure]:
     """Return a smaller example that fails with the same cause, and its failure.
 
-    First edits are left out one at a time, replayed on the innocent example; then outputs are dropped and
-    operators taken out while the failure stays. What the steps were is kept from the first phase.
+    First edits are left out one at a time, replayed on the innocent example; then they are replayed where sizes are
+    fixed, which reads better; then outputs are dropped and operators taken out while the failure stays. What the
+    steps were is kept from the first two.
     """
     tries = 0
 
@@ -31,11 +32,12 @@ def reduce(example: Example, failure: CheckFailure, bases: list[Example],
             return None
         return next((f for f in result.failures if f.cause == failure.cause), None)
 
-    for candidate in _fewer_edits(example, bases):
-        found = fails(candidate)
-        if found is not None:
-            example, failure = candidate, found
-            break
+    for simpler in (_fewer_edits, _fixed_sizes):
+        for candidate in simpler(example, bases):
+            found = fails(candidate)
+            if found is not None:
+                example, failure = candidate, found
+                break
     shrunk = True
     while shrunk and tries < MAX_TRIES:
         shrunk = False
@@ -56,14 +58,27 @@ def _fewer_edits(example: Example, bases: list[Example]) -> Iterator[Example]:
         return
     shorter = [(edit,) for edit in path] + [(*path[:i], *path[i + 1:]) for i in range(len(path))]
     for base in bases:
-        for steps in shorter:
-            try:
-                candidate = base
-                for edit in steps:
-                    candidate = step(candidate, edit, outside=example.outside)
-            except Inapplicable:
-                continue
-            yield candidate
+        yield from _replayed(example, base, shorter)
+
+
+def _fixed_sizes(example: Example, bases: list[Example]) -> Iterator[Example]:
+    """Yield the same edits of each innocent example whose sizes are fixed, for an example whose sizes are open."""
+    if example.path and example.is_dynamic:
+        for base in bases:
+            if not base.is_dynamic:
+                yield from _replayed(example, base, [example.path])
+
+
+def _replayed(example: Example, base: Example, paths: Iterable[tuple[Edit, ...]]) -> Iterator[Example]:
+    """Yield what each of the paths leads to from a base, where it can be gone."""
+    for path in paths:
+        try:
+            candidate = base
+            for edit in path:
+                candidate = step(candidate, edit, outside=example.outside)
+        except Inapplicable:
+            continue
+        yield candidate
 
 
 def _smaller_graphs(example: Example) -> Iterator[Example]:

@@ -24,7 +24,6 @@ from fxpect.errors import CheckFailure, FxpectError
 from fxpect.examples import Example, inputs_text
 from fxpect.execution import as_pass
 from fxpect.oracles.judge import Result, judge
-from fxpect.specs import TensorSpec
 from fxpect.standalone.script import standalone_script
 from fxpect.strategies.draft import Edit, Inapplicable
 from fxpect.strategies.near import DIRECTIONS, edits, round_robin, step
@@ -169,7 +168,7 @@ class _Search:
         self._random_walks()
 
     def findings(self) -> list[Finding]:
-        """Return the findings, made small, nearest to the innocent example first; equal ones merged."""
+        """Return the findings, made small, equal ones merged: nearest to the innocent example first, crashes last."""
         found: dict[causes.Key, Finding] = {}
         nearest = sorted(self.met.items(), key=lambda item: (len(item[1].example.edits), len(item[0].steps)))
         for _, met in nearest:
@@ -183,7 +182,7 @@ class _Search:
                 found[known] = dataclasses.replace(first, seen=first.seen + met.count, nth=min(first.nth, met.nth),
                                                    also=tuple(sorted(also)))
         self.tally.seconds = time.monotonic() - self.started
-        return list(found.values())
+        return sorted(found.values(), key=lambda finding: (finding.edits, finding.oracle == "crash"))
 
     # ------------------------------------------------------------------ exploring
 
@@ -291,7 +290,7 @@ class _Search:
                 more = len(example.edits) - len(met.example.edits)
                 better = steps.views and mine.views and len(example.edits) < 2 and \
                     causes.tells_more(failure, met.failure)
-                if better or more == 0 and _dynamic(met.example) and not _dynamic(example):  # fixed sizes read better
+                if better or more == 0 and met.example.is_dynamic and not example.is_dynamic:  # fixed sizes read better
                     met.example, met.failure, met.bases = example, failure, bases
                 return
         self.met[mine] = _Met(example, failure, bases, self.tally.judged, labels={str(failure.cause)})
@@ -325,10 +324,6 @@ class _Search:
                 if any(other.cause == failure.cause for other in self._judge(read).failures):
                     return text
         return plain.text
-
-
-def _dynamic(example: Example) -> bool:
-    return any(isinstance(spec, TensorSpec) and spec.is_dynamic for spec in example.inputs)
 
 
 def text_or_dump(gm: torch.fx.GraphModule) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import expecttest
 import torch
 
-from fxpect.cases.claims import PRESERVES, REWRITES, UNCHANGED, Claim, Trial, difference
+from fxpect.cases.claims import PRESERVES, REWRITES, UNCHANGED, Claim, Trial
 from fxpect.cases.counting import check_before, check_ops, find_after, parse_ops
 from fxpect.cases.functions import hold
 from fxpect.cases.goldens import Goldens
@@ -20,6 +20,7 @@ from fxpect.examples import Example, copy_graph_module
 from fxpect.execution import Execution, as_pass
 from fxpect.fixtures.compare import line_diff
 from fxpect.oracles.judge import Result
+from fxpect.text.diff import in_words
 from fxpect.text.printer import graph_text
 
 
@@ -259,7 +260,7 @@ def _inline_failure(wanted: str, text: str) -> CheckFailure:
     lines = line_diff(wanted, text.strip("\n")).replace("--- stored", "--- the string in the source")
     return PassDrift(
         "inline",
-        f"expected the text in the source; got another: {difference(wanted, text)}\n"
+        f"expected the text in the source; got another: {in_words(wanted, text)}\n"
         + "\n".join(f"    {line}" for line in lines.split("\n"))
         + "\n  next, to write it into the source:\n    EXPECTTEST_ACCEPT=1 and the same command",
         after=text,

@@ -21,7 +21,7 @@ from fxpect.oracles.evidence import ERROR, severity_of
 from fxpect.oracles.judge import ALWAYS, OFF, Result, judge
 from fxpect.oracles.numerics import find_numerics
 from fxpect.oracles.structure import find_disagreement
-from fxpect.specs import Dim, TensorSpec
+from fxpect.text.diff import in_words
 from fxpect.text.printer import graph_text
 
 REWRITES, UNCHANGED, PRESERVES = "rewrites", "unchanged", "preserves"
@@ -177,7 +177,7 @@ class Claim:
         if self.options.oracles is not None:
             return tuple(self.options.oracles)
         asked: tuple[str, ...] = ALWAYS
-        if self.options.dynamic is not False and has_dims(example):
+        if self.options.dynamic is not False and example.is_dynamic:
             asked = (*asked, "generality")
         # Running the pass again costs as much as all the rest: not for every fresh example.
         return asked if current().fresh else (*asked, "stability", "serialization")
@@ -254,7 +254,7 @@ class Trial:
 
     def difference(self) -> str:
         """Return in words what the pass did to the graph."""
-        return difference(self.before_text, self.after_text)
+        return in_words(self.before_text, self.after_text)
 
     def _hint(self) -> str:
         level = {"dynamo": "torch functions and methods", "symbolic": "torch functions and submodules"}
@@ -274,21 +274,6 @@ def attach(failure: CheckFailure, trial: Trial) -> None:
 def trial_of(failure: BaseException) -> Trial | None:
     """Return the trial that a failure comes from, None where it comes from elsewhere."""
     return vars(failure).get("trial")
-
-
-def difference(before: str, after: str) -> str:
-    """Return in words how two texts differ; by their length alone where one of them is no canonical text."""
-    from fxpect.text.diff import graph_diff
-
-    try:
-        return str(graph_diff(before, after).summary)
-    except FxpectError:
-        return f"{len(before.splitlines())} lines before, {len(after.splitlines())} lines after"
-
-
-def has_dims(example: Example) -> bool:
-    """Whether a size of the example is open."""
-    return any(spec.is_dynamic if isinstance(spec, TensorSpec) else isinstance(spec, Dim) for spec in example.inputs)
 
 
 def settle_discard(trial: Trial, phase: Phase) -> None:

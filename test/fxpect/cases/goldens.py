@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fxpect.cases.claims import Trial, difference
+from fxpect.cases.claims import Trial
 from fxpect.cases.givens import read_value, value_text
 from fxpect.cases.phases import FRESH, PINNED, Phase, current
 from fxpect.errors import CaptureDrift, CheckFailure, FxpectError, PassDrift
@@ -23,6 +23,7 @@ from fxpect.fixtures.store import Store
 from fxpect.fixtures.stored import Found, Proposal, Settled, StoredTest
 from fxpect.report.counts import tally
 from fxpect.specs import Dim, TensorSpec, default_sizes
+from fxpect.text.diff import in_words
 from fxpect.text.printer import graph_text
 
 _ATTRIBUTE = "_fxpect_goldens"
@@ -300,7 +301,7 @@ def _told(
         tally.add("capture drift", detail=f"{case.key} {stored.test}")
     elif isinstance(made, PassDrift):
         changed = [one for one in settled.differences if one.kind != MUST and one.expected and one.got]
-        words = [difference(one.expected or "", one.got or "") for one in changed] or [settled.differences[0].reason]
+        words = [in_words(one.expected or "", one.got or "") for one in changed] or [settled.differences[0].reason]
         tally.add("pass drift", detail="; ".join(words))
     return made
 
@@ -313,7 +314,7 @@ def _difference(one: Difference) -> list[str]:
         return [f"    {one.reason}"]
     head = f"    {one.reason}"
     if one.expected and one.got:
-        head += f": {difference(one.expected, one.got)}"
+        head += f": {in_words(one.expected, one.got)}"
     return [head, *(f"      {line}" for line in line_diff(one.expected, one.got).split("\n"))]
 
 

@@ -6,8 +6,14 @@ import argparse
 import json
 import pathlib
 import sys
+from typing import TYPE_CHECKING
 
 from fxpect.commands import exit_codes
+
+if TYPE_CHECKING:
+    from fxpect.campaign.finding import Finding
+    from fxpect.campaign.search import Tally
+    from fxpect.passes.known_bugs import KnownBug
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -50,25 +56,45 @@ def main(args: argparse.Namespace) -> int:
     return exit_codes.FAILURES if total else exit_codes.OK
 
 
-def _print(name: str, findings: list, tally, args: argparse.Namespace) -> None:
+def _print(name: str, findings: list[Finding], tally: Tally, args: argparse.Namespace) -> None:
+    known = _known(findings)
     if args.json:
-        for finding in findings:
-            print(json.dumps(finding.to_json(), sort_keys=True))
+        for finding, bug in zip(findings, known):
+            print(json.dumps({**finding.to_json(), "known": bug.id if bug else None}, sort_keys=True))
         return
     shown = findings[:args.limit] if args.limit else findings
-    for i, finding in enumerate(shown, 1):
+    for i, (finding, bug) in enumerate(zip(shown, known), 1):
         print(f"\n--- {i} of {len(findings)}: {finding.cause}  (seen {finding.seen} times)")
         print(finding)
+        if bug is not None:
+            print(f"  known: {bug.id}: {bug.when}")
         print(f"  pin: {finding.pin()}")
         if args.out is not None:
             args.out.mkdir(parents=True, exist_ok=True)
             path = args.out / f"{name.replace(':', '.')}_{i:03d}.py"
             path.write_text(finding.script, encoding="utf-8")
             print(f"  script: python {path}")
+    print()
     if len(shown) < len(findings):
-        print(f"\n{len(findings) - len(shown)} more; leave --limit out to see them")
-    print(f"\n{name}: {len(findings)} findings; {tally.judged} examples judged, the pass rewrote {tally.fired} of "
-          f"them; {tally.discarded} did not run, {tally.untyped} did not type; {tally.seconds:.1f} s; seed {args.seed}")
+        print(f"{len(findings) - len(shown)} more; leave --limit out to see them")
+    for i, (finding, bug) in enumerate(zip(findings, known), 1):
+        steps = "; ".join(finding.steps) or "the innocent model itself"
+        print(f"{i:>4}  {finding.oracle:<13} {steps}{f'  (known: {bug.id})' if bug else ''}")
+    found = f"{len(findings)} finding{'s' * (len(findings) != 1)}"
+    print(f"{name}: {found}; {tally.judged} examples judged, the pass rewrote {tally.fired} of them; "
+          f"{tally.discarded} did not run, {tally.untyped} did not type; {tally.seconds:.1f} s; seed {args.seed}")
     if not tally.fired:
         print(f"{name}: the pass never changed the graph: no finding says nothing here", file=sys.stderr)
 
+
+def _known(findings: list[Finding]) -> list[KnownBug | None]:
+    """Return for each finding the entry of the table of known bugs that explains it; None without a table."""
+    from fxpect.errors import FxpectError
+    from fxpect.passes.known_bugs import explanation, load, table_path
+
+    try:
+        path = table_path()
+    except FxpectError:  # there is no fixtures folder here
+        return [None] * len(findings)
+    bugs = load(path) if path.is_file() else ()
+    return [explanation(bugs, each.pass_name, each.failure, each.before, each.inputs) for each in findings]

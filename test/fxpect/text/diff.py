@@ -7,6 +7,7 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
+from fxpect.errors import GraphTextError
 from fxpect.text.matching import Matching
 from fxpect.text.statements import HOLE, Function, Value, read
 
@@ -51,6 +52,14 @@ def graph_diff(first: str, second: str, *, limit: int = 200, rest: str | None = 
     if len(clauses) > _MOST_CLAUSES:
         clauses = [*clauses[:_MOST_CLAUSES], f"{len(clauses) - _MOST_CLAUSES} more changes"]
     return Diff(kind, "; ".join(clauses) or "spacing only", lines, limit, pointer)
+
+
+def in_words(first: str, second: str) -> str:
+    """Return in words how two texts differ; by their length alone where one of them is no graph text."""
+    try:
+        return graph_diff(first, second).summary
+    except GraphTextError:
+        return f"{len(first.splitlines())} lines before, {len(second.splitlines())} lines after"
 
 
 def aligned(first: str, second: str) -> tuple[list[str], list[str]]:

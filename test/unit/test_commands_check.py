@@ -1,0 +1,156 @@
+"""``fxpect check``: what a person reads of a search, what a program does, and what is misuse."""
+
+import contextlib
+import functools
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+import torch
+
+from fxpect.commands.main import main
+
+torch.set_num_threads(1)
+HERE = f"{__name__}:"
+PASS, MODEL = HERE + "drop_double_relu", HERE + "double_relu"
+KNOWN = "pre_grad.einsum_to_pointwise_pass"
+
+
+def double_relu(x):
+    return torch.relu(torch.relu(x)) + 1
+
+
+def drop_double_relu(gm):
+    """Drop the outer of two relu, and forget who else reads the inner."""
+    for node in gm.graph.find_nodes(op="call_function", target=torch.relu):
+        inner, = node.all_input_nodes
+        if inner.target is torch.relu:
+            inner.replace_all_uses_with(*inner.all_input_nodes, delete_user_cb=lambda user, node=node: user is not node)
+            node.args, node.kwargs = inner.args, inner.kwargs
+            gm.graph.erase_node(inner)
+    return gm
+
+
+def keep(gm):
+    """Change nothing."""
+    return gm
+
+
+def run(*words):
+    """Run the command in this process; return the exit code, what it printed and what it complained about."""
+    printed, complained = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(complained):
+        code = main(["check", "--no-isolate", *words])
+    return code, printed.getvalue(), complained.getvalue()
+
+
+@functools.cache
+def found(*words):
+    """Search with the broken pass, once for all tests with the same words."""
+    return run(PASS, "--model", MODEL, "--inputs", "f32[2, 3]", "--capture", "dynamo", "--examples", "80", *words)
+
+
+class ReportTests(unittest.TestCase):
+    """What is printed of each finding, and of all."""
+
+    def test_a_finding_reads_from_the_failure_to_the_line_that_pins_it(self):
+        """Oracle and pass, the steps, what the pass did in words, both graphs, how to keep the case."""
+        code, printed, _ = found("--limit", "1")
+        self.assertEqual(code, 1)
+        self.assertRegex(printed, r"""(?x)
+            \n---\ 1\ of\ \d+:\ numerics:values.*\ \(seen\ \d+\ times\)\n
+            \[numerics\]\ pass\ drop_double_relu:\ output\ \d:\ values:\ expected\ .*\n
+            \ \ steps\ from\ the\ innocent\ model:\ outputs:\ relu\ returned\ \w+\n
+            (\ \ also\ seen\ as:\ .*\n)?
+            \ \ inputs:\ L_x_=f32\[2,\ 3\]\n
+            \ \ the\ pass:\ -1\ relu;.*\n
+            \ \ before:\n\ {4}def\ forward\(self,\ x:\ "f32\[2,\ 3\]"\):\n(\ {8}.*\n)+
+            \ \ after,\ of\ the\ same\ inputs:\n(\ {8}.*\n)+
+            \ \ pin:\ self.assertPreserves\(drop_double_relu,\ TEXT,\ T\(2,\ 3\),\ capture='dynamo'\)\n""")
+
+    def test_the_end_names_all_findings_on_a_line_each(self):
+        """What scrolls by last is the list, also of what --limit left out, and what was done."""
+        _, printed, _ = found("--limit", "1")
+        _, whole, _ = found()
+        number = whole.count("\n--- ")
+        self.assertGreater(number, 1)
+        self.assertEqual(printed.count("\n--- "), 1)
+        tail = printed.splitlines()[-number - 2:]
+        self.assertEqual(tail[0], f"{number - 1} more; leave --limit out to see them")
+        self.assertRegex(tail[1], r"^   1  numerics      outputs: relu returned \w+$")
+        self.assertRegex(tail[-1], rf"^{PASS}: {number} findings; 80 examples judged, the pass rewrote \d+ of them; "
+                                   r"\d+ did not run, \d+ did not type; \d+\.\d s; seed 0$")
+
+    def test_json_is_one_finding_a_line(self):
+        """A program reads the texts, the script, and whether the finding is in the table of known bugs."""
+        records = [json.loads(line) for line in found("--json")[1].splitlines()]
+        self.assertEqual(len(records), found()[1].count("\n--- "))
+        self.assertEqual((records[0]["oracle"], records[0]["known"]), ("numerics", None))
+        self.assertIn("torch.relu(x)", records[0]["before"])
+
+    def test_scripts_are_written(self):
+        """--out DIR gets a script for each finding, which exits 1; the report says how to start it."""
+        with tempfile.TemporaryDirectory() as folder:
+            _, printed, _ = found("--out", folder, "--limit", "1")
+            (script,) = Path(folder).iterdir()
+            self.assertIn(f"  script: python {script}\n", printed)
+            root = str(Path(__file__).resolve().parents[2])
+            done = subprocess.run([sys.executable, script], env={**os.environ, "PYTHONPATH": root},
+                                  capture_output=True, text=True)
+        self.assertEqual(done.returncode, 1, done.stderr)
+
+    def test_nothing_found(self):
+        """No finding is exit 0; where the pass never fired that is said, for then it says nothing."""
+        code, printed, complained = run(HERE + "keep", "--model", MODEL, "--inputs", "f32[2, 3]", "--capture", "dynamo",
+                                        "--examples", "5")
+        self.assertEqual(code, 0)
+        self.assertRegex(printed, r"keep: 0 findings; 5 examples judged, the pass rewrote 0 of them")
+        self.assertIn("the pass never changed the graph: no finding says nothing here", complained)
+
+
+class KnownTests(unittest.TestCase):
+    """A finding that the table of known bugs explains says so."""
+
+    def test_a_known_bug_is_named(self):
+        """Beside its finding with the condition in words, and in the list at the end."""
+        _, printed, _ = run(KNOWN, "--examples", "60")
+        self.assertRegex(printed, r"\n  known: einsum-[a-z-]+: \S.*\n  pin: ")
+        self.assertRegex(printed, r"\n +\d+  \w+ .*\(known: einsum-[a-z-]+\)\n")
+
+    def test_without_a_table_nothing_is_known(self):
+        """A project of one's own has no such table; the search is the same."""
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            for made in ("none", "fixtures"):
+                with self.subTest(made=made):
+                    (Path(folder) / made).mkdir()
+                    code, printed, _ = run(KNOWN, "--examples", "60")
+                    self.assertEqual(code, 1)
+                    self.assertNotIn("known:", printed)
+
+
+class MisuseTests(unittest.TestCase):
+    """What cannot be searched is exit 2, with the next thing to type."""
+
+    def test_a_pass_of_ones_own_needs_a_model(self):
+        """The message shows both options."""
+        code, _, complained = run(PASS)
+        self.assertEqual(code, 2)
+        self.assertIn("give it a --model and --inputs, such as --model my.models:Mlp --inputs 'f32[2, 8]'", complained)
+
+    def test_what_cannot_be_imported(self):
+        """The part that is missing is named."""
+        for name, message in (("no_such_module:f", "No module named 'no_such_module'"),
+                              (HERE + "no_such", "has no attribute 'no_such'")):
+            with self.subTest(name=name):
+                code, _, complained = run(name, "--model", MODEL)
+                self.assertEqual(code, 2)
+                self.assertIn(message, complained)
+
+
+if __name__ == "__main__":
+    unittest.main()
