@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch._ops import HigherOrderOperator, OpOverload
+from torch.amp.autocast_mode import _enter_autocast, _exit_autocast
 from torch.fx import Graph, GraphModule, Node
 
 from fxpect.specs import Same
@@ -19,6 +20,7 @@ aten = torch.ops.aten
 WRITES = ("anywhere", "epilogue", "never")
 # How AOTAutograd marks the nodes of a joint graph: torch/_functorch/partitioners.py, torch 2.13.0.
 SIDE, FORWARD, BACKWARD, EPILOGUE = "partitioner_tag", "is_forward", "is_backward", "must_be_in_forward"
+_MODE_SWITCHES = (torch._C._set_grad_enabled, _enter_autocast, _exit_autocast)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +150,11 @@ def writes(node: Any) -> bool:
     if isinstance(node.target, OpOverload):
         return node.target._schema.is_mutable
     return _function_writes(node.target) or node.kwargs.get("out") is not None or node.kwargs.get("inplace") is True
+
+
+def switches_mode(node: Node) -> bool:
+    """Whether a call begins or ends a region of another mode: without gradients, or of autocast."""
+    return node.op == "call_function" and node.target in _MODE_SWITCHES
 
 
 def trains(node: Node) -> bool:

@@ -24,6 +24,10 @@ def _relu_method(x: torch.Tensor) -> torch.Tensor:
     return x.relu() * 2
 
 
+def _projected(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    return F.linear(x, w).relu()
+
+
 def _rounded(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return x.div(y, rounding_mode=None) * 2
 
@@ -92,13 +96,32 @@ SPELLING = (
             (
                 "    return changed",
                 "    for node in list(graph.nodes):\n"
-                "        if node.target is torch._C._set_grad_enabled:\n            graph.erase_node(node)\n"
+                "        if node.target is torch._C._set_grad_enabled:\n"
+                "            graph.erase_node(node)\n            changed = True\n"
                 "    return changed",
             ),
         ),
         "gradients",
         ("regions",),
         only=("regions", "gradients"),
+    ),
+    Planted(
+        "erases what begins and ends autocast",
+        "spell_relu_as_function",
+        (
+            (
+                "    return changed",
+                "    for node in reversed(list(graph.nodes)):\n"
+                "        if getattr(node.target, '__module__', '') == 'torch.amp.autocast_mode':\n"
+                "            graph.erase_node(node)\n            changed = True\n"
+                "    return changed",
+            ),
+        ),
+        "numerics",
+        ("regions",),
+        only=("regions",),
+        model=_projected,
+        inputs=(x28, T(4, 8)),
     ),
     Planted(
         "drops out=",

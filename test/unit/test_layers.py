@@ -14,7 +14,7 @@ LIBRARY = Path(fxpect.__file__).parent
 # A module imports only what stands on a line above its own; "fxpect" is the package with its public names.
 LAYERS = (
     {"errors"},
-    {"records", "loading"},
+    {"autocast", "records", "loading"},
     {"specs", "fixtures", "report"},
     {"text", "pages"},
     {"contracts", "drift"},

@@ -187,6 +187,11 @@ OFFERED: tuple[tuple[str, ...], ...] = (
     ("regions", "cat", "relu alone without gradients",
      "cat = torch.cat([x, y], dim=-1); _set_grad_enabled = torch._C._set_grad_enabled(False); "
      "relu = torch.relu(cat); _set_grad_enabled_1 = torch._C._set_grad_enabled(True); return (relu,)"),
+    ("regions", "cat", "relu and what follows under autocast",
+     "cat = torch.cat([x, y], dim=-1); "
+     "_enter_autocast = torch.amp.autocast_mode._enter_autocast('cpu', torch.bfloat16, True, None); "
+     "relu = torch.relu(cat); _exit_autocast = torch.amp.autocast_mode._exit_autocast(_enter_autocast); "
+     "return (relu,)"),
     ("unread_inputs", "aten", "an unread number",
      "add = torch.ops.aten.add.Tensor(x, y); permute = torch.ops.aten.permute.default(add, [1, 0]); return (permute,)",
      "f32[2, 3], f32[2, 3], f32[]"),

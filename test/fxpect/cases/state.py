@@ -15,6 +15,8 @@ from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack, _pop_mode
 
+from fxpect.autocast import autocast_depth, leave_autocast
+
 _CONFIGS = ("torch._dynamo.config", "torch._inductor.config", "torch._functorch.config")
 # What dynamo's own TestCase sets, and what makes a graph or a counter depend on the tests before: caches.
 _PINS = {
@@ -158,7 +160,7 @@ def _settings() -> list[_Setting]:
         ("anomaly mode", torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
         ("saved tensor hooks", torch._C._autograd._saved_tensors_hooks_is_enabled, _enable_hooks),
         ("autocast cache", torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled),
-        ("autocast depth", _autocast_depth, _set_autocast_depth),
+        ("autocast depth", autocast_depth, leave_autocast),
     ]
     for device in ("cpu", "cuda") if torch.cuda.is_initialized() else ("cpu",):
         settings.append(
@@ -194,18 +196,6 @@ def _set_fill(value: bool) -> None:
 def _enable_hooks(enabled: bool) -> None:
     if enabled:
         torch._C._autograd._saved_tensors_hooks_enable()
-
-
-def _autocast_depth() -> int:
-    depth = torch.autocast_increment_nesting() - 1
-    torch.autocast_decrement_nesting()
-    return depth
-
-
-def _set_autocast_depth(depth: int) -> None:
-    while _autocast_depth() > depth:
-        if torch.autocast_decrement_nesting() == 0:
-            torch.clear_autocast_cache()
 
 
 def _function_modes() -> list[Any]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils import _pytree as pytree
 
+from fxpect.autocast import autocast_kept
 from fxpect.oracles.memory import copy_args
 from fxpect.oracles.state import borrowed_state
 
@@ -89,7 +90,8 @@ def observe(
     """
     seen = Observation(initial=list(args))
     make = torch.fx.Interpreter if interpreter is True else interpreter
-    with borrowed_state(gm, copies) as state, seeded(seed) as fresh, torch.set_grad_enabled(grads):
+    with borrowed_state(gm, copies) as state, seeded(seed) as fresh, autocast_kept(), \
+            torch.set_grad_enabled(grads):
         seen.args = copies(args)
         try:
             seen.outputs = make(gm).run(*seen.args) if make else generated_code(gm)(*seen.args)

@@ -17,6 +17,7 @@ from torch.fx._lazy_graph_module import _make_graph_module, _use_lazy_graph_modu
 from torch.fx.node import _side_effectful_functions
 
 from fxpect import contracts
+from fxpect.autocast import autocast_kept
 from fxpect.examples import Example, copy_graph_module, copy_tensor
 from fxpect.specs import Dim, Same, TensorSpec, spec_of
 from fxpect.strategies.signatures import recorded
@@ -289,11 +290,17 @@ class Draft:
         symbolic = any(isinstance(spec, TensorSpec) and spec.is_dynamic for spec in self.inputs)
         with self._typing_context(), _same_symbols(self.fake_mode.shape_env if symbolic else None):
             held = self._own_placeholders() if self._writes(changed) else {}
+            contexts: dict[Node, Any] = {}
             for node in self.graph.nodes:
                 # What has no type on record, such as a nested graph, is made for those that read it.
                 untyped = self.meta_key not in node.meta and not contracts.writes(node)
-                if _is_call(node) and (held or node in changed or untyped):
-                    node.meta = {**self._side(node), self.meta_key: call_node(node, self.gm, self.val, self._fake)}
+                if not _is_call(node) or not (held or node in changed or untyped):
+                    continue
+                value = call_node(node, self.gm, lambda read: contexts.get(read, self.val(read)), self._fake)
+                if contracts.switches_mode(node):
+                    contexts[node] = value
+                else:
+                    node.meta = {**self._side(node), self.meta_key: value}
             for node, (shape, stride) in held.items():
                 now = self.val(node)
                 if (now.shape, now.stride()) != (shape, stride):
@@ -349,11 +356,11 @@ class Draft:
         return not (node.args is args and node.kwargs is kwargs and node.target is target)
 
     def _writes(self, changed: set[Node]) -> bool:
-        """Whether one of these calls may write, or one after the first of them, or any switches gradients."""
+        """Whether one of these calls may write, or one after the first of them, or any switches a mode."""
         begun = False
         for node in self.graph.nodes:
             begun = begun or node in changed
-            if begun and contracts.writes(node) or node.target is torch._C._set_grad_enabled:
+            if begun and contracts.writes(node) or contracts.switches_mode(node):
                 return True
         return False
 
@@ -383,14 +390,15 @@ class Draft:
 
     def _computed(self, needed: set[Node] | None = None) -> dict[Node, Any]:
         """Run these calls, or all, on real values and return what they give; with a write all are run."""
-        effects = any(contracts.writes(node) or contracts.trains(node) for node in self.graph.nodes)
+        effects = any(contracts.writes(node) or contracts.trains(node) or contracts.switches_mode(node)
+                      for node in self.graph.nodes)
         values = self._real_inputs(effects)
         gm = self.gm  # its parameters, buffers and modules are those of the base
         if effects and any(node.op in ("get_attr", "call_module") for node in self.graph.nodes):
             gm = copy_graph_module(gm)
         state = torch.get_rng_state()
         try:
-            with torch.no_grad(), warnings.catch_warnings():
+            with torch.no_grad(), autocast_kept(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 for node in self.graph.nodes:
                     if not _is_call(node) or not effects and needed is not None and node not in needed:
@@ -433,7 +441,7 @@ class Draft:
         # A step that does not type is thrown away; torch would write a traceback for each to the log.
         quiet, _FAKE_LOG.disabled = _FAKE_LOG.disabled, True
         try:
-            with self.fake_mode, grad:
+            with self.fake_mode, grad, autocast_kept():
                 yield
         finally:
             _FAKE_LOG.disabled = quiet

@@ -12,6 +12,7 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.node import map_arg
 
+from fxpect.autocast import autocast_kept
 from fxpect.errors import FxpectError
 from fxpect.text.effects import attribute_of
 
@@ -56,17 +57,11 @@ def _flat(value: Any) -> Iterator[Any]:
 @contextlib.contextmanager
 def quiet_state(meta_key: str) -> Iterator[None]:
     """Run with gradients as the capture had them, and put every global mode that a graph can switch back."""
-    keys = ("cpu", "cuda")
-    saved = [(key, torch.is_autocast_enabled(key), torch.get_autocast_dtype(key)) for key in keys]
-    cache, random = torch.is_autocast_cache_enabled(), torch.get_rng_state()
+    random = torch.get_rng_state()
     try:
-        with torch.set_grad_enabled(meta_key == "example_value"):
+        with autocast_kept(), torch.set_grad_enabled(meta_key == "example_value"):
             yield
     finally:
-        for key, enabled, dtype in saved:
-            torch.set_autocast_enabled(key, enabled)
-            torch.set_autocast_dtype(key, dtype)
-        torch.set_autocast_cache_enabled(cache)
         torch.set_rng_state(random)
 
 

@@ -1,10 +1,12 @@
-"""Arrangement: the same calls in another order, in a region without gradients, beside inputs that nothing reads."""
+"""Arrangement: the same calls in another order, in a region of another mode, beside inputs that nothing reads."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import torch
+from torch.amp.autocast_mode import _enter_autocast, _exit_autocast
+from torch.fx import Node
 
 from fxpect import contracts
 from fxpect.specs import T
@@ -33,21 +35,28 @@ def order(d: Draft) -> Iterator[Edit]:
 
 
 def regions(d: Draft) -> Iterator[Edit]:
-    """A call, or all from it on, in a region without gradients, as Dynamo writes down ``torch.no_grad``."""
-    if d.capture != "dynamo" or any(node.target is torch._C._set_grad_enabled for node in d.graph.nodes):
+    """A call, or all from it on, without gradients or under autocast, as Dynamo writes down both regions."""
+    if d.capture != "dynamo" or any(map(contracts.switches_mode, d.graph.nodes)):
         return
     for node in d.calls():
         if d.val(node) is None:
             continue
         for last, what in ((node.name, "alone"), (d.calls()[-1].name, "and what follows")):
-            def apply(draft: Draft, first=node.name, last=last):
-                off, on = (draft.insert(None, "call_function", torch._C._set_grad_enabled, (to,), before=at)
-                           for to, at in ((False, draft.node(first)), (True, draft.node(last).next)))
-                draft.touch(off)
-                draft.touch(on)
+            for how, surround in (("without gradients", _without_gradients), ("under autocast", _under_autocast)):
+                def apply(draft: Draft, first=node.name, last=last, surround=surround):
+                    surround(draft, draft.node(first), draft.node(last).next)
 
-            yield Edit("regions", f"{node.name} {what} without gradients",
-                       f"{base_name(node.target)} without gradients", apply)
+                yield Edit("regions", f"{node.name} {what} {how}", f"{base_name(node.target)} {how}", apply)
+
+
+def _without_gradients(draft: Draft, first: Node, end: Node) -> None:
+    for enabled, before in ((False, first), (True, end)):
+        draft.insert(None, "call_function", torch._C._set_grad_enabled, (enabled,), before=before)
+
+
+def _under_autocast(draft: Draft, first: Node, end: Node) -> None:
+    enter = draft.insert(None, "call_function", _enter_autocast, ("cpu", torch.bfloat16, True, None), before=first)
+    draft.insert(None, "call_function", _exit_autocast, (enter,), before=end)
 
 
 def unread_inputs(d: Draft) -> Iterator[Edit]:
