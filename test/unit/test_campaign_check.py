@@ -22,6 +22,7 @@ from fxpect.campaign.search import Tally
 from fxpect.capture import capture
 from fxpect.contracts import Contract
 from fxpect.errors import CaptureError
+from fxpect.oracles.judge import judge
 
 aten = torch.ops.aten
 
@@ -192,6 +193,26 @@ class CheckTests(unittest.TestCase):
         self.assertEqual([finding.oracle for finding in found], ["crash"])
         again = fxpect.Example.from_text(found[0].before, *found[0].example.inputs, capture="aten")
         self.assertEqual([f.cause for f in fxpect.judge(in_canonical_order, again).failures], [found[0].failure.cause])
+
+    def test_graphs_that_make_no_program_are_thrown_away(self):
+        """A near miss that the pass cannot be given is no end of the search; an innocent model is."""
+        def judged(pass_, example, **options):
+            if len(example.edits) >= refused:
+                raise CaptureError("the graph does not make a program")
+            return judge(pass_, example, **options)
+
+        def search():
+            done = Tally()
+            found = fxpect.check(lambda gm: gm, lambda x: x.relu() * 2, T(8), capture="export", examples=10, tally=done,
+                                 isolate=False)
+            return found, done.discarded > 0
+
+        with mock.patch("fxpect.campaign.search.judge", judged):
+            refused = 1
+            self.assertEqual(search(), ([], True))
+            refused = 0
+            with self.assertRaisesRegex(CaptureError, "does not make a program"):
+                search()
 
     def test_capture_is_chosen_where_the_pass_fires(self):
         """Without capture= a torch-level pass is tried on the torch-level graph."""

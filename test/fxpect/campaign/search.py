@@ -20,7 +20,7 @@ from fxpect.campaign import causes
 from fxpect.campaign.finding import Finding
 from fxpect.campaign.reduction import reduce
 from fxpect.campaign.starts import Start
-from fxpect.errors import CheckFailure, FxpectError
+from fxpect.errors import CaptureError, CheckFailure, FxpectError
 from fxpect.examples import Example, inputs_text
 from fxpect.execution import as_pass
 from fxpect.oracles.judge import Result, judge
@@ -298,7 +298,12 @@ class _Search:
     def _judge(self, example: Example) -> Result:
         if not self.watcher.may_judge(fingerprint(example), example):
             return Result(None, discarded="left out by the watcher")
-        return judge(self.pass_, example, seed=self.seed, **self.judge_options)
+        try:
+            return judge(self.pass_, example, seed=self.seed, **self.judge_options)
+        except CaptureError as error:
+            if not example.path:
+                raise
+            return Result(None, discarded=str(error))  # a graph that makes no ExportedProgram, which the pass takes
 
     # ------------------------------------------------------------------ reporting
 
