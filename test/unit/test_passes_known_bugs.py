@@ -96,6 +96,15 @@ class ExplanationTests(unittest.TestCase):
                                     ("fx.other", values, "add(a)")):
             self.assertIsNone(explanation(bugs, name, failure, text, ""))
 
+    def test_of_several_the_one_with_the_same_steps(self):
+        """Where two entries fit, the steps tell them apart; without steps the first of the table is taken."""
+        first = dataclasses.replace(parse(TABLE)[0], steps=("operands: add.alpha changed",))
+        second = dataclasses.replace(first, id="second", steps=("writes: add_ on x before add",))
+        failure = CheckFailure("numerics", "m", cause="numerics:values")
+        found = [explanation((first, second), first.pass_name, failure, "alpha=2", "", steps).id
+                 for steps in ((), ("operands: add.alpha changed",), ("writes: zero_ on y before add_1",))]
+        self.assertEqual(found, [first.id, first.id, "second"])
+
     def test_views_must_fit(self):
         """A bug that makes a copy a view explains what comes of that view, not the same label without it."""
         bug = dataclasses.replace(parse(TABLE)[0], views=("cat", "stack"), shows=())

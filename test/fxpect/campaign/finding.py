@@ -49,9 +49,10 @@ class Finding:
     ``before`` and ``after`` are canonical graph texts (``after`` is empty when the pass raised), ``inputs`` the
     input specs as text, ``cause`` the label under which equal findings were counted as one, ``script`` a stand-alone
     program that exits 1 while the failure is there, ``edits`` how many steps lie between the innocent example and
-    this one, ``steps`` what they were. ``seen`` is how many explored examples had this cause, ``nth`` which was the
-    first of them, counted from 1. ``also`` are the labels of other failures of the same cause. ``outside`` says that
-    the steps left what the stage of the pass promises.
+    this one, ``steps`` what they were, ``taken_out`` what was then taken out of the graph to make it small. ``seen``
+    is how many explored examples had this cause, ``nth`` which was the first of them, counted from 1. ``also`` are
+    the labels of other failures of the same cause. ``outside`` says that the steps left what the stage of the pass
+    promises.
     """
 
     oracle: str
@@ -71,6 +72,7 @@ class Finding:
     nth: int = 0
     outside: bool = False
     also: tuple[str, ...] = ()
+    taken_out: tuple[str, ...] = ()
 
     def example_inputs(self) -> list[Any]:
         """Return fresh real arguments, one per placeholder of ``before``."""
@@ -86,7 +88,7 @@ class Finding:
     def to_json(self) -> dict[str, Any]:
         """Return the finding as plain data, without the live example."""
         kept = ("oracle", "pass_name", "before", "after", "inputs", "message", "cause", "script", "edits", "steps",
-                "seed", "seen", "nth", "outside", "also")
+                "seed", "seen", "nth", "outside", "also", "taken_out")
         return {**{name: getattr(self, name) for name in kept}, "capture": self.example.capture}
 
     def pin(self) -> str:
@@ -100,6 +102,7 @@ class Finding:
         if self.outside:
             steps += f" (outside of what {self.example.capture} graphs are: no graph that torch makes shows it)"
         lines = [f"[{self.oracle}] pass {self.pass_name}: {self.message}", f"  steps from the innocent model: {steps}",
+                 *([f"  then made smaller: {'; '.join(self.taken_out)}"] if self.taken_out else []),
                  *([f"  also seen as: {', '.join(self.also)}"] if self.also else []),
                  f"  inputs: {self.inputs}"]
         if self.after:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from torch.utils import _pytree as pytree
+
 from fxpect.errors import CheckFailure
 from fxpect.examples import Example
 from fxpect.oracles.judge import Result
@@ -15,8 +17,8 @@ MAX_TRIES = 16
 
 
 def reduce(example: Example, failure: CheckFailure, bases: list[Example],
-           judge: Callable[[Example], Result]) -> tuple[Example, CheckFailure]:
-    """Return a smaller example that fails with the same cause, and its failure.
+           judge: Callable[[Example], Result]) -> tuple[Example, CheckFailure, tuple[str, ...]]:
+    """Return a smaller example that fails with the same cause, its failure, and what was taken out of it.
 
     First edits are left out one at a time, replayed on the innocent example; then they are replayed where sizes are
     fixed, which reads better; then outputs are dropped and operators taken out while the failure stays. What the
@@ -38,17 +40,19 @@ def reduce(example: Example, failure: CheckFailure, bases: list[Example],
             if found is not None:
                 example, failure = candidate, found
                 break
+    taken_out: tuple[str, ...] = ()
     shrunk = True
     while shrunk and tries < MAX_TRIES:
         shrunk = False
-        for candidate in _smaller_graphs(example):
+        for what, candidate in _smaller_graphs(example):
             if tries >= MAX_TRIES:
                 break
             found = fails(candidate)
             if found is not None:
                 example, failure, shrunk = candidate, found, True
+                taken_out = (*taken_out, what)
                 break
-    return example, failure
+    return example, failure, taken_out
 
 
 def _fewer_edits(example: Example, bases: list[Example]) -> Iterator[Example]:
@@ -81,7 +85,8 @@ def _replayed(example: Example, base: Example, paths: Iterable[tuple[Edit, ...]]
         yield candidate
 
 
-def _smaller_graphs(example: Example) -> Iterator[Example]:
+def _smaller_graphs(example: Example) -> Iterator[tuple[str, Example]]:
+    """Yield the example with less in it, each with what was taken out; what its steps were stays."""
     draft = Draft(example)
     for direction in (operands.outputs, structure.removed):
         for edit in direction(draft):
@@ -91,4 +96,11 @@ def _smaller_graphs(example: Example) -> Iterator[Example]:
                 smaller = step(example, edit, outside=example.outside)
             except Inapplicable:
                 continue
-            yield smaller.replace(edits=example.edits, triggers=example.triggers, path=example.path)
+            if _size(smaller) < _size(example):
+                yield edit.what, smaller.replace(edits=example.edits, triggers=example.triggers, path=example.path)
+
+
+def _size(example: Example) -> tuple[int, int]:
+    """Return how many nodes a graph has, and outputs: a write stays where nothing reads it any more."""
+    graph = example.graph_module.graph
+    return len(graph.nodes), len(pytree.tree_leaves(graph.output_node().args))

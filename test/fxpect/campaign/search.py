@@ -308,7 +308,7 @@ class _Search:
     # ------------------------------------------------------------------ reporting
 
     def _finding(self, met: _Met) -> tuple[causes.Key, Finding]:
-        small, failure = reduce(met.example, met.failure, met.bases, self._judge)
+        small, failure, taken_out = reduce(met.example, met.failure, met.bases, self._judge)
         result = self._judge(small)
         after = "" if result.execution is None else text_or_dump(result.execution.after)
         cause = causes.key(small, failure)
@@ -316,8 +316,8 @@ class _Search:
             oracle=failure.oracle, pass_name=self.pass_.name, before=self._text(small, failure), after=after,
             inputs=inputs_text(small), message=failure.message, cause=str(cause),
             script=standalone_script(self.pass_, small, failure, seed=self.seed), edits=len(small.edits),
-            steps=small.edits, example=small, failure=failure, seed=self.seed, seen=met.count, nth=met.nth,
-            outside=small.outside, also=tuple(sorted(met.labels - {str(failure.cause)})))
+            steps=small.edits, taken_out=taken_out, example=small, failure=failure, seed=self.seed, seen=met.count,
+            nth=met.nth, outside=small.outside, also=tuple(sorted(met.labels - {str(failure.cause)})))
 
     def _text(self, example: Example, failure: CheckFailure) -> str:
         """Return the canonical text where it fails too, else that of the program order, which some passes look at."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pathlib
 import sys
 from typing import TYPE_CHECKING
@@ -43,6 +44,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command; 0 when nothing was found, 1 when something was."""
+    # Torch's C++ warns of odd graphs past the filters of Python, once for each place in its source.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from fxpect.campaign.plan import check_by_name
 
     total = 0
@@ -97,4 +100,5 @@ def _known(findings: list[Finding]) -> list[KnownBug | None]:
     except FxpectError:  # there is no fixtures folder here
         return [None] * len(findings)
     bugs = load(path) if path.is_file() else ()
-    return [explanation(bugs, each.pass_name, each.failure, each.before, each.inputs) for each in findings]
+    return [explanation(bugs, each.pass_name, each.failure, each.before, each.inputs, each.steps)
+            for each in findings]

@@ -29,8 +29,8 @@ def find_numerics(evidence: Evidence) -> Iterator[CheckFailure]:
     """Yield what differs between the outputs, the form of the whole before the leaves."""
     before, after = evidence.expected, evidence.actual
     if before.spec != after.spec:
-        expected = f"{before.spec} ({', '.join(map(describe, before.leaves))})"
-        got = f"{after.spec} ({', '.join(map(describe, after.leaves))})"
+        expected = f"{_on_a_line(before.spec)} ({', '.join(map(describe, before.leaves))})"
+        got = f"{_on_a_line(after.spec)} ({', '.join(map(describe, after.leaves))})"
         yield evidence.failure("numerics", "structure", f"outputs: expected {expected}; got {got}", node="output")
         return
     for i, leaves in enumerate(zip(before.leaves, after.leaves, strict=True)):
@@ -49,6 +49,11 @@ def find_numerics(evidence: Evidence) -> Iterator[CheckFailure]:
             yield evidence.failure(
                 "numerics", difference.kind, f"output {i}: {difference}", node=evidence.output_name(i)
             )
+
+
+def _on_a_line(spec: object) -> str:
+    """Return a tree spec, which torch prints on several lines, on one."""
+    return " ".join(str(spec).split())
 
 
 def _is_forgiven(kind: str, evidence: Evidence) -> bool:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import difflib
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,9 +154,18 @@ def reproduce(bug: KnownBug) -> Result:
 
 
 def explanation(bugs: Iterable[KnownBug], pass_name: str, failure: CheckFailure, text: str,
-                inputs: str) -> KnownBug | None:
-    """Return the first bug that explains why an example failed; None for news."""
-    return next((bug for bug in bugs if bug.explains(pass_name, failure, text, inputs)), None)
+                inputs: str, steps: Sequence[str] = ()) -> KnownBug | None:
+    """Return a bug that explains why an example failed; None for news.
+
+    Of several the one whose own steps are most like those that led to the example, else the first of the table.
+    """
+    fitting = [bug for bug in bugs if bug.explains(pass_name, failure, text, inputs)]
+    return max(fitting, key=lambda bug: _likeness(bug.steps, steps)) if fitting else None
+
+
+def _likeness(ours: Sequence[str], theirs: Sequence[str]) -> float:
+    """Return how alike two ways from an innocent model are, from 0 to 1."""
+    return difflib.SequenceMatcher(None, "; ".join(ours), "; ".join(theirs), autojunk=False).ratio() if theirs else 0.0
 
 
 def unexplained(bugs: Iterable[KnownBug], pass_name: str, failures: Iterable[CheckFailure], text: str,
