@@ -1,6 +1,7 @@
 """The difference of two texts is told modulo names, in words first."""
 
 import random
+import re
 import subprocess
 import sys
 import unittest
@@ -112,8 +113,18 @@ class WordTests(unittest.TestCase):
         self.check(nested.replace("a.sin()", "a.cos()"), "in body: sin became cos", before=nested)
         self.check(nested, "+1 body; +graph body")
         self.check(BEFORE.replace("    cat:", '    self.w: "f32[2]"\n    cat:', 1),
-                   'declared otherwise: +self.w: "f32[2]"')
-        self.check('@parameter("x", "w")\n' + BEFORE, 'declared otherwise: +@parameter("x", "w")')
+                   "newly declared: self.w")
+        self.check('@parameter("x", "w")\n' + BEFORE, 'newly declared: @parameter("x", "w")')
+        layers = BEFORE.replace("    cat:", '    self["a.0"] = torch.nn.ReLU()\n    self["a.0.w"]: "f32[2]"\n'
+                                            '    self.a: "f32[2]"\n    cat:', 1)
+        self.check(BEFORE, 'no longer declared: self["a.0"], self.a', before=layers)
+        self.check(layers.replace("f32[2]", "f32[3]"),
+                   'declared otherwise: -self["a.0.w"]: "f32[2]"; declared otherwise: -self.a: "f32[2]"; '
+                   'declared otherwise: +self["a.0.w"]: "f32[3]"; declared otherwise: +self.a: "f32[3]"', before=layers)
+
+    def test_all_types_lost(self):
+        """A text that types nothing, as symbolic tracing gives it, says so once, not for each value."""
+        self.check(re.sub(r': "[^"]+"', "", BEFORE), "no types any more")
 
     def test_long_summaries_and_diffs_are_cut(self):
         """At most a dozen clauses and 200 lines are shown; the rest is pointed to."""

@@ -14,6 +14,7 @@ from fxpect.text.statements import HOLE, Function, Value, read
 SAME, NAMES, ORDER, CHANGED = "same", "names only", "order only", "changed"
 _MOST_CLAUSES = 12
 _MOST_NAMES = 3
+_CLOSE = '"]'  # of self["layers.1"]
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,23 @@ def _notes(ours: Function, theirs: Function) -> list[str]:
     """Return what changed among declarations, ranges and the signature."""
     before, after = Counter(ours.notes), Counter(theirs.notes)
     gone, new = list((before - after).elements()), list((after - before).elements())
-    lines = [f"-{line}" for line in gone] + [f"+{line}" for line in new]
-    return [f"declared otherwise: {line}" for line in _few(lines)]
+    both = set(map(_declared, gone)) & set(map(_declared, new))
+    lines = [f"{sign}{line}" for sign, notes in (("-", gone), ("+", new)) for line in notes if _declared(line) in both]
+    return [*(f"declared otherwise: {line}" for line in _few(lines)),
+            *(f"{words}: {', '.join(_few(_outermost(notes, both)))}"
+              for words, notes in (("no longer declared", gone), ("newly declared", new)) if _outermost(notes, both))]
+
+
+def _declared(line: str) -> str:
+    """Return what a note declares: ``self.w`` of ``self.w: "f32[2]"``."""
+    return re.split(r" = |: ", line, maxsplit=1)[0]
+
+
+def _outermost(notes: list[str], known: set[str]) -> list[str]:
+    """Return what notes declare, but not what ``known`` holds, nor a part of something among them."""
+    names = dict.fromkeys(name for name in map(_declared, notes) if name not in known)
+    roots = tuple(f"{name.removesuffix(_CLOSE)}." for name in names)
+    return [name for name in names if not name.startswith(roots)]
 
 
 def _inputs(matching: Matching, ours: Function, theirs: Function) -> list[str]:
@@ -178,6 +194,8 @@ def _types(matching: Matching) -> list[str]:
     changed = [(matching.first[one].name, matching.first[one].type, matching.second[other].type)
                for one, other in matching.forward.items()
                if one not in matching.changed and matching.first[one].type != matching.second[other].type]
+    if changed and not any(value.type for value in matching.second):
+        return ["no types any more"]
     if len(changed) == 1:
         return [f"type of {changed[0][0]}: {changed[0][1]} became {changed[0][2]}"]
     names = _few([name for name, _, _ in changed])

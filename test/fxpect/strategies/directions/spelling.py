@@ -92,6 +92,8 @@ def _respell(draft: Draft, group: tuple[str, ...], op: str, target: Any) -> None
 
 def _respelled(node: Node, op: str, target: Any) -> Call:
     args, kwargs = node.args, node.kwargs
+    if target == "__add__" and len(args) + len(kwargs) > 2:
+        raise Inapplicable("x + y has no alpha")
     if op == "call_method" and not args:
         keyword = next((k for k in ("input", "self") if k in kwargs), None)
         if keyword is None:
