@@ -160,6 +160,32 @@ class NoiseTests(unittest.TestCase):
                 self.assertEqual([str(failure) for failure in result.failures], [], f"{name}, seed {seed}\n{example}")
         self.assertGreater(changed, 60)
 
+    def test_what_half_precision_rounds_to_zero(self):
+        """Dividing after the conversion to float32 is nearer to the truth than zeros are; ten times too much is not."""
+        text = """def forward(self, x: "f16[3, 4]"):
+            div = torch.div(x, 2147483648)
+            float_1 = div.float()
+            amax = float_1.amax(1, keepdim=True)
+            sub = torch.sub(float_1, amax)
+            return (sub,)"""
+
+        def later(factor):
+            def rewrite(graph):
+                (div,) = graph.find_nodes(op="call_function", target=torch.div)
+                (wide,) = graph.find_nodes(op="call_method", target="float")
+                with graph.inserting_after(wide):
+                    new = graph.call_function(torch.div, (wide, 2147483648 / factor))
+                wide.replace_all_uses_with(new, delete_user_cb=lambda user: user is not new)
+                wide.args = div.args[:1]
+                graph.erase_node(div)
+            return rewrite
+
+        example = Example.from_text(text, T(3, 4, dtype=torch.float16), capture="dynamo")
+        for factor, causes in ((1, []), (10, ["numerics:values"])):
+            with self.subTest(factor=factor):
+                found = judge(later(factor), example, oracles=("numerics",)).failures
+                self.assertEqual([failure.cause for failure in found], causes)
+
     def test_errors_that_reach_an_output(self):
         """Four small errors are found on every generated float32 graph on which they move an output for certain."""
         x, y = T(8, 8, dtype=torch.float32), T(8, 8, dtype=torch.float32, values="integers")

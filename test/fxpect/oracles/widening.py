@@ -45,13 +45,27 @@ class ExactRun(torch.fx.Interpreter):
             try:
                 wide = _wide_call(self, node, args, kwargs)
                 found = tensors_in(wide)
-                if _same_form(found, clean.values) and (clean.inplace or all(map(_near, found, clean.values))):
+                if _same_form(found, clean.values) and (clean.inplace or all(map(_near, found, clean.values))
+                                                        or self._is_the_same_function(node, args, kwargs, clean)):
                     return pytree.tree_map_only(torch.Tensor, widen, wide)
             except Exception:
                 pass
         else:
             torch.default_generator.set_state(clean.generator)
         return self._narrow_call(node, args, kwargs)
+
+    def _is_the_same_function(self, node: torch.fx.Node, args: Any, kwargs: Any, clean: CleanNode) -> bool:
+        """Whether the float64 form gives the native result where its operands are what they are natively.
+
+        A quotient that half precision rounds to zero is far from the native one, and so is all that is made of it.
+        """
+        native = {id(wide): widen(value)
+                  for operand in node.all_input_nodes
+                  for wide, value in zip(tensors_in(self.env[operand]), self.clean[operand].values, strict=False)}
+        args, kwargs = pytree.tree_map_only(torch.Tensor, lambda wide: native.get(id(wide), wide), (args, kwargs))
+        coarse = [torch.finfo(value.dtype).smallest_normal if value.is_floating_point() else 0.0
+                  for value in clean.values]
+        return all(map(_near, tensors_in(_wide_call(self, node, args, kwargs)), clean.values, coarse))
 
     def _narrow_call(self, node: torch.fx.Node, args: Any, kwargs: Any) -> Any:
         """Run the node on operands rounded to their types in the graph; writes reach the wide ones."""
@@ -141,8 +155,8 @@ def _uses_all_bits(value: torch.Tensor) -> bool:
     return not _equal_values(parts, parts.to(torch.float32))
 
 
-def _near(wide: torch.Tensor, value: torch.Tensor) -> bool:
-    """Whether a float64 result is recognisably the same; else the operator means another thing there."""
+def _near(wide: torch.Tensor, value: torch.Tensor, coarse: float = 0.0) -> bool:
+    """Whether a float64 result is recognisably the same, but for ``coarse``; else the operator means another thing."""
     value = widen(value)
     if not (value.is_floating_point() or value.is_complex()):
         return True
@@ -150,7 +164,7 @@ def _near(wide: torch.Tensor, value: torch.Tensor) -> bool:
     if not torch.equal(finite, torch.isfinite(wide)):
         return False
     value, wide = value[finite], wide[finite]
-    return not value.numel() or bool((wide - value).abs().max() <= FAR * value.abs().max())
+    return not value.numel() or bool((wide - value).abs().max() <= FAR * value.abs().max() + coarse)
 
 
 def _equal_values(wide: torch.Tensor, value: torch.Tensor) -> bool:
