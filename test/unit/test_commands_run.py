@@ -254,6 +254,26 @@ class RunTests(unittest.TestCase):
                 with self.assertRaises(ProcessLookupError):
                     os.kill(worker, 0)
 
+    def test_a_run_that_dies_leaves_no_older_result(self):
+        """What stands in the place of the result is of this run or is not there; misuse leaves it alone."""
+        self.write(test_a=PASSING.format(name="A"), test_dies="""
+            import os, unittest
+
+            class DyingTests(unittest.TestCase):
+                def test_dies(self):
+                    os._exit(9)
+        """)
+        written = ("result.json", "junit.xml")
+        for name in written:
+            (self.root / name).write_text("older", encoding="utf-8")
+        self.assertEqual(self.fxpect("run", "nowhere.py", "--json", written[0]).returncode, exit_codes.USAGE)
+        self.assertEqual((self.root / written[0]).read_text(encoding="utf-8"), "older")
+
+        done = self.fxpect("run", ".", "-j", "1", "--json", written[0], "--junit", written[1])
+
+        self.assertEqual(done.returncode, 9)
+        self.assertEqual([name for name in written if (self.root / name).exists()], [])
+
     def wait_for_pid(self, name):
         """Return the process id that a test writes into a file, and remove it."""
         path, end = self.root / name, time.monotonic() + 30

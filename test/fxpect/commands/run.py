@@ -56,6 +56,9 @@ def main(arguments: argparse.Namespace) -> int:
     # Tiny tensors gain nothing from threads, and one thread gives the same sums whatever -j is.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     files = find(arguments.targets or [_default_suite()])
+    for path in (arguments.json, arguments.junit):
+        if path:
+            path.unlink(missing_ok=True)  # a run that dies leaves no older result in its place
     paint = painter(wants_color(sys.stdout, arguments.color))
     progress = progress_for(sys.stderr, color=wants_color(sys.stderr, arguments.color))
     report = run(files, arguments, progress)
