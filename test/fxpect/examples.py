@@ -13,6 +13,7 @@ from torch.fx._lazy_graph_module import _make_graph_module, _use_lazy_graph_modu
 
 from fxpect.contracts import Contract, contract_of
 from fxpect.specs import Dim, TensorSpec, realize, spec_of
+from fxpect.text.naming import source_word
 from fxpect.text.parser import parse_graph
 from fxpect.text.printer import graph_text
 
@@ -115,9 +116,9 @@ def short(value: Any) -> str:
 
 
 def inputs_text(example: Example) -> str:
-    """Return the inputs as one line: ``x=f32[2, 8], y=f32[2, 2]``."""
-    return ", ".join(f"{node.target}={short(value)}" for node, value in
-                     zip(example.placeholders, example.inputs, strict=False))
+    """Return the inputs as one line, under the names that the text has: ``x=f32[2, 8], y=f32[2, 2]``."""
+    return ", ".join(f"{value.name if isinstance(value, Dim) else source_word(str(node.target))}={short(value)}"
+                     for node, value in zip(example.placeholders, example.inputs, strict=False))
 
 
 def copy_tensor(tensor: torch.Tensor) -> torch.Tensor:

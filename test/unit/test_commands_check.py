@@ -68,7 +68,7 @@ class ReportTests(unittest.TestCase):
             \ \ steps\ from\ the\ innocent\ model:\ \w+:\ .+\n
             (\ \ then\ made\ smaller:\ .*(removed|dropped).*\n)?
             (\ \ also\ seen\ as:\ .*\n)?
-            \ \ inputs:\ L_x_=f32\[2,\ 3\]\n
+            \ \ inputs:\ x=f32\[2,\ 3\]\n
             \ \ the\ pass:\ -1\ relu;.*\n
             \ \ before:\n\ {4}def\ forward\(self,\ x:\ "f32\[2,\ 3\]"\):\n(\ {8}.*\n)+
             \ \ after,\ of\ the\ same\ inputs:\n(\ {8}.*\n)+

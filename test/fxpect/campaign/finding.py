@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 from fxpect.contracts import Contract
@@ -10,6 +11,9 @@ from fxpect.errors import CheckFailure
 from fxpect.examples import Example
 from fxpect.specs.writing import spec_call
 from fxpect.text.diff import in_words
+from fxpect.text.naming import source_word
+
+_INPUT = re.compile(r"\b[lL]_\w*_\b")  # as Dynamo calls it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,8 +101,12 @@ class Finding:
         name = self.pass_name.rpartition(".")[2]
         return f"self.assertPreserves({name}, TEXT, {specs}, capture={self.example.capture!r})"
 
+    def told_steps(self) -> str:
+        """Return the steps on one line, inputs under the names that the text has; empty for the innocent model."""
+        return _INPUT.sub(lambda found: source_word(found[0]), "; ".join(self.steps))
+
     def __str__(self) -> str:
-        steps = "; ".join(self.steps) or "none"
+        steps = self.told_steps() or "none"
         if self.outside:
             steps += f" (outside of what {self.example.capture} graphs are: no graph that torch makes shows it)"
         lines = [f"[{self.oracle}] pass {self.pass_name}: {self.message}", f"  steps from the innocent model: {steps}",

@@ -81,7 +81,7 @@ def _print(name: str, findings: list[Finding], tally: Tally, args: argparse.Name
     if len(shown) < len(findings):
         print(f"{len(findings) - len(shown)} more; leave --limit out to see them")
     for i, (finding, bug) in enumerate(zip(findings, known), 1):
-        steps = "; ".join(finding.steps) or "the innocent model itself"
+        steps = finding.told_steps() or "the innocent model itself"
         print(f"{i:>4}  {finding.oracle:<13} {steps}{f'  (known: {bug.id})' if bug else ''}")
     found = f"{len(findings)} finding{'s' * (len(findings) != 1)}"
     print(f"{name}: {found}; {tally.judged} examples judged, the pass rewrote {tally.fired} of them; "
