@@ -10,6 +10,7 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import torch
 
@@ -119,10 +120,26 @@ class KnownTests(unittest.TestCase):
     """A finding that the table of known bugs explains says so."""
 
     def test_a_known_bug_is_named(self):
-        """Beside its finding with the condition in words, and in the list at the end."""
+        """Beside its finding with the condition in words, in the list at the end, and after all that is news."""
         _, printed, _ = run(KNOWN, "--examples", "60")
         self.assertRegex(printed, r"\n  known: einsum-[a-z-]+: \S.*\n  pin: ")
         self.assertRegex(printed, r"\n +\d+  \w+ .*\(known: einsum-[a-z-]+\)\n")
+        self.assertRegex(printed, KNOWN + r": (\d+) findings?, \1 of them known; ")
+
+    def test_news_comes_first(self):
+        """What the table explains stands after what it does not, in full and in the list."""
+        (first, *_) = [json.loads(line)["message"] for line in found("--json")[1].splitlines()]
+
+        def explanation(bugs, pass_name, failure, *what):
+            return bugs[0] if failure.message == first else None
+
+        with mock.patch("fxpect.passes.known_bugs.explanation", explanation):
+            _, printed, _ = found("--seed", "0")
+        self.assertLess(printed.index("\n--- 2 of"), printed.index(first))
+        lines = printed.splitlines()
+        self.assertRegex(lines[-2], r"\(known: [a-z-]+\)$")
+        self.assertIn(", 1 of them known; ", lines[-1])
+        self.assertEqual(printed.count("(known: "), 1)
 
     def test_without_a_table_nothing_is_known(self):
         """A project of one's own has no such table; the search is the same."""

@@ -60,14 +60,14 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _print(name: str, findings: list[Finding], tally: Tally, args: argparse.Namespace) -> None:
-    known = _known(findings)
+    told = _with_known(findings)
     if args.json:
-        for finding, bug in zip(findings, known):
+        for finding, bug in told:
             print(json.dumps({**finding.to_json(), "known": bug.id if bug else None}, sort_keys=True))
         return
-    shown = findings[:args.limit] if args.limit else findings
-    for i, (finding, bug) in enumerate(zip(shown, known), 1):
-        print(f"\n--- {i} of {len(findings)}: {finding.cause}  (seen {finding.seen} times)")
+    shown = told[:args.limit] if args.limit else told
+    for i, (finding, bug) in enumerate(shown, 1):
+        print(f"\n--- {i} of {len(told)}: {finding.cause}  (seen {finding.seen} times)")
         print(finding)
         if bug is not None:
             print(f"  known: {bug.id}: {bug.when}")
@@ -78,27 +78,29 @@ def _print(name: str, findings: list[Finding], tally: Tally, args: argparse.Name
             path.write_text(finding.script, encoding="utf-8")
             print(f"  script: python {path}")
     print()
-    if len(shown) < len(findings):
-        print(f"{len(findings) - len(shown)} more; leave --limit out to see them")
-    for i, (finding, bug) in enumerate(zip(findings, known), 1):
+    if len(shown) < len(told):
+        print(f"{len(told) - len(shown)} more; leave --limit out to see them")
+    for i, (finding, bug) in enumerate(told, 1):
         steps = finding.told_steps() or "the innocent model itself"
         print(f"{i:>4}  {finding.oracle:<13} {steps}{f'  (known: {bug.id})' if bug else ''}")
-    found = f"{len(findings)} finding{'s' * (len(findings) != 1)}"
+    known = sum(bug is not None for _, bug in told)
+    found = f"{len(told)} finding{'s' * (len(told) != 1)}" + (f", {known} of them known" if known else "")
     print(f"{name}: {found}; {tally.judged} examples judged, the pass rewrote {tally.fired} of them; "
           f"{tally.discarded} did not run, {tally.untyped} did not type; {tally.seconds:.1f} s; seed {args.seed}")
     if not tally.fired:
         print(f"{name}: the pass never changed the graph: no finding says nothing here", file=sys.stderr)
 
 
-def _known(findings: list[Finding]) -> list[KnownBug | None]:
-    """Return for each finding the entry of the table of known bugs that explains it; None without a table."""
+def _with_known(findings: list[Finding]) -> list[tuple[Finding, KnownBug | None]]:
+    """Return each finding with the entry of the table of known bugs that explains it, if any: what is news first."""
     from fxpect.errors import FxpectError
     from fxpect.passes.known_bugs import explanation, load, table_path
 
     try:
         path = table_path()
     except FxpectError:  # there is no fixtures folder here
-        return [None] * len(findings)
+        return [(finding, None) for finding in findings]
     bugs = load(path) if path.is_file() else ()
-    return [explanation(bugs, each.pass_name, each.failure, each.before, each.inputs, each.steps)
+    told = [(each, explanation(bugs, each.pass_name, each.failure, each.before, each.inputs, each.steps))
             for each in findings]
+    return sorted(told, key=lambda pair: pair[1] is not None)
