@@ -14,7 +14,9 @@ from unittest import mock
 
 import torch
 
+from fxpect.campaign.search import Tally
 from fxpect.commands.main import main
+from fxpect.passes.catalogue import catalogue
 
 torch.set_num_threads(1)
 HERE = f"{__name__}:"
@@ -152,8 +154,43 @@ class KnownTests(unittest.TestCase):
                     self.assertNotIn("known:", printed)
 
 
+class SeveralTests(unittest.TestCase):
+    """More passes than one: by name, by stage, at the same time."""
+
+    def test_all_of_a_stage(self):
+        """--stage adds every pass of it, once, after those that are named."""
+        seen = []
+
+        def check_by_name(name, **options):
+            seen.append(name)
+            return [], Tally()
+
+        with mock.patch("fxpect.campaign.plan.check_by_name", check_by_name):
+            code, _, _ = run("joint.early_patterns", "freezing.constant_fold", "--stage", "freezing")
+        stage = [entry.name for entry in catalogue() if entry.stage == "freezing"]
+        self.assertEqual(code, 0)
+        self.assertEqual(seen[:2], ["joint.early_patterns", "freezing.constant_fold"])
+        self.assertEqual(sorted(seen[1:]), sorted(stage))
+
+    def test_at_the_same_time(self):
+        """-j 2 prints what -j 1 prints, in the same order; a pass that is not there ends both alike."""
+        names = ("batch_tanh", "batch_relu")
+        one, two = (run(*names, "--examples", "20", "--json", "-j", number) for number in "12")
+        self.assertEqual(one, two)
+        self.assertGreater(len({json.loads(line)["pass_name"] for line in one[1].splitlines()}), 1)
+        for number in "12":
+            code, _, complained = run("batch_tanhs", "batch_relu", "--examples", "20", "-j", number)
+            self.assertEqual((code, complained.count("no pass named 'batch_tanhs'")), (2, 1))
+
+
 class MisuseTests(unittest.TestCase):
     """What cannot be searched is exit 2, with the next thing to type."""
+
+    def test_nothing_to_check(self):
+        """Neither a pass nor a stage."""
+        code, _, complained = run()
+        self.assertEqual(code, 2)
+        self.assertIn("expected a pass, or --stage; got none", complained)
 
     def test_a_pass_of_ones_own_needs_a_model(self):
         """The message shows both options."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import json
+import multiprocessing
 import os
 import pathlib
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from fxpect.commands import exit_codes
+from fxpect.commands.passes import STAGES
+from fxpect.commands.run import jobs
 
 if TYPE_CHECKING:
     from fxpect.campaign.finding import Finding
@@ -17,10 +22,17 @@ if TYPE_CHECKING:
     from fxpect.passes.known_bugs import KnownBug
 
 
+_OPTIONS = ("model", "inputs", "capture", "examples", "seconds", "seed", "device", "isolate", "timeout", "memory",
+            "outside")
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``fxpect check``."""
-    parser.add_argument("passes", nargs="+", metavar="PASS",
+    parser.add_argument("passes", nargs="*", metavar="PASS",
                         help="a catalogue name (fxpect passes) or package.module:object")
+    parser.add_argument("--stage", choices=STAGES, help="every pass of this stage")
+    parser.add_argument("-j", "--jobs", type=jobs, default=1, metavar="N",
+                        help="check N passes at the same time, or auto: one for each processor (default 1)")
     parser.add_argument("--model", help="package.module:object of the model, or a file that holds a graph text; "
                                         "default: the catalogue's innocent models of the pass")
     parser.add_argument("--inputs", help='specs of the model\'s inputs, separated by ";": "f32[2, 8]; f32[2, 2]"')
@@ -46,17 +58,46 @@ def main(args: argparse.Namespace) -> int:
     """Run the command; 0 when nothing was found, 1 when something was."""
     # Torch's C++ warns of odd graphs past the filters of Python, once for each place in its source.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    from fxpect.campaign.plan import check_by_name
-
     total = 0
-    for name in args.passes:
-        findings, tally = check_by_name(
-            name, model=args.model, inputs=args.inputs, capture=args.capture, examples=args.examples,
-            seconds=args.seconds, seed=args.seed, device=args.device, isolate=args.isolate, timeout=args.timeout,
-            memory=args.memory, outside=args.outside)
+    for name, (findings, tally) in _searched(_names(args), args):
         total += len(findings)
         _print(name, findings, tally, args)
     return exit_codes.FAILURES if total else exit_codes.OK
+
+
+def _names(args: argparse.Namespace) -> list[str]:
+    """Return the passes to check: those that are named, and those of the stage."""
+    from fxpect.errors import FxpectError
+    from fxpect.passes.catalogue import catalogue
+
+    names = [*args.passes, *(entry.name for entry in catalogue() if args.stage == entry.stage)]
+    if not names:
+        raise FxpectError("expected a pass, or --stage; got none\n  fxpect passes")
+    return list(dict.fromkeys(names))
+
+
+def _searched(names: list[str], args: argparse.Namespace) -> Iterator[tuple[str, tuple[list[Finding], Tally]]]:
+    """Yield what is found for each pass, in their order, while others are searched beside it."""
+    options = {name: getattr(args, name) for name in _OPTIONS}
+    if min(args.jobs, len(names)) == 1:
+        yield from ((name, _search(name, options)) for name in names)
+        return
+    # A fresh process each: a search forks, which is not sound beside other threads.
+    with concurrent.futures.ProcessPoolExecutor(args.jobs, multiprocessing.get_context("spawn")) as pool:
+        try:
+            yield from zip(names, pool.map(_search, names, [options] * len(names)))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _search(name: str, options: dict[str, Any]) -> tuple[list[Finding], Tally]:
+    """Check one pass; what it returns can cross a process."""
+    from fxpect.campaign.plan import check_by_name
+    from fxpect.errors import FxpectError
+
+    findings, tally = check_by_name(name, **options)
+    tally.flaws = [(direction, FxpectError(str(error))) for direction, error in tally.flaws]
+    return [finding.crossing() for finding in findings], tally
 
 
 def _print(name: str, findings: list[Finding], tally: Tally, args: argparse.Namespace) -> None:

@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help=f"a folder, a file, or a dotted name of tests (default: {DEFAULT_SUITE})")
     parser.add_argument("-k", action="append", default=[], dest="patterns", metavar="PATTERN",
                         help="only tests whose name holds PATTERN, or matches it where it has a *")
-    parser.add_argument("-j", "--jobs", type=_jobs, default=1, metavar="N",
+    parser.add_argument("-j", "--jobs", type=jobs, default=1, metavar="N",
                         help="run in N processes, or 'auto' for one a core (default: 1, this process)")
     parser.add_argument("--timeout", type=_seconds, metavar="SECONDS",
                         help="kill a test that takes longer (runs in a process of its own)")
@@ -120,7 +120,8 @@ def _default_suite() -> str:
     return DEFAULT_SUITE
 
 
-def _jobs(text: str) -> int:
+def jobs(text: str) -> int:
+    """Return the number that an option ``--jobs`` gives; for "auto" that of the processors."""
     if text == "auto":
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if not text.isdecimal() or int(text) < 1:
