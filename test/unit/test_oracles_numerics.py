@@ -1,5 +1,6 @@
 """The numerics oracle: what it lets pass, and the message when it does not."""
 
+import math
 import operator
 import unittest
 
@@ -228,6 +229,23 @@ class NumericsTests(unittest.TestCase):
         x = normal(32)
         self.holds(lambda x: x.sum().item(), lambda x: x.flip(0).cumsum(0)[-1].item(), x)
         self.fails("values", "expected", lambda x: x.sum().item(), lambda x: x.mean().item(), x)
+
+    def test_bits_of_nan(self):
+        """A NaN seen as an integer may have another sign, which kernels choose; no other integer may."""
+        x = torch.tensor([math.nan, 1.0])
+        for dtype, integer in ((torch.float32, torch.int32), (torch.float16, torch.int16), (torch.float64, torch.int64)):
+            with self.subTest(dtype=dtype):
+                self.assertNotEqual(x.view(torch.int32)[0], (-x).view(torch.int32)[0])
+                self.holds(lambda x, i=integer: x.view(i), lambda x, i=integer: torch.where(x.isnan(), -x, x).view(i),
+                           x.to(dtype))
+        self.fails("values", "expected -1; got -2", lambda x: x * 1, lambda x: x - (x < 0).to(torch.int32),
+                   torch.tensor([-1, 5], dtype=torch.int32))
+
+    def test_complex_numbers_that_are_not_finite(self):
+        """Which part of a complex product with an infinity is NaN is left open; that it is not finite is not."""
+        x = torch.tensor([complex(math.inf, 1), complex(1, 2)])
+        self.holds(lambda x: x * 1, lambda x: x + 0, x)
+        self.fails("nan", "expected (inf+1j); got 0j", lambda x: x + 0, lambda x: torch.where(x.isfinite(), x, 0), x)
 
     def test_complex(self):
         """Complex results are judged by their distance, whatever the rounding of one part."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,7 +22,8 @@ OWN_ERROR = 2.0
 MULTIPLE = 8.0
 MULTIPLE_WHERE_EXACT = 2.0
 ULPS = 4.0
-
+# The floating dtype that an integer of the same width may be the bits of.
+_FLOAT_OF = {torch.int16: torch.float16, torch.int32: torch.float32, torch.int64: torch.float64}
 
 # What is wrong, and the elements where it is.
 Wrong = tuple[str, torch.Tensor]
@@ -112,6 +114,7 @@ class Arbiter:
         # A floor that flips moves by one, and so may the rewritten graph; the bits of a rounded number move freely.
         width = torch.where(width > 1, MULTIPLE * width, width)
         wrong = (before != after) & ((width == 0) | (value < low - width) | (value > high + width))
+        wrong &= ~(_holds_nan(before) & _holds_nan(after))
         if bool(wrong.any()) and self.rewritten is not None:
             for sample in self.rewritten.samples_of(key, before):
                 wrong &= sample != before
@@ -155,11 +158,22 @@ def _alike(value: Any, like: torch.Tensor) -> bool:
 
 
 def _kind(tensor: torch.Tensor) -> torch.Tensor:
-    """Return 0 where finite, 1 where +inf (or a complex inf), 2 where -inf, 3 where NaN."""
-    kind = torch.isinf(tensor).to(torch.int8)
-    if not tensor.is_complex():
-        kind += (tensor == -torch.inf).to(torch.int8)
+    """Return 0 where finite, 1 where +inf, 2 where -inf, 3 where NaN; of complex numbers 0 or 3.
+
+    Which parts of a complex product with an infinity are NaN differs from kernel to kernel (C99, annex G.5.1).
+    """
+    if tensor.is_complex():
+        return torch.where(torch.isfinite(tensor), 0, 3).to(torch.int8)
+    kind = torch.isinf(tensor).to(torch.int8) + (tensor == -torch.inf).to(torch.int8)
     return torch.where(torch.isnan(tensor), 3, kind)
+
+
+def _holds_nan(tensor: torch.Tensor) -> torch.Tensor:
+    """Return where the bits of an integer are those of a NaN as arithmetic makes it, whose sign nothing promises."""
+    dtype = _FLOAT_OF.get(tensor.dtype)
+    if dtype is None:
+        return torch.zeros_like(tensor, dtype=torch.bool)
+    return torch.isin(tensor, torch.tensor([math.nan, -math.nan], dtype=dtype, device=tensor.device).view(tensor.dtype))
 
 
 def _room(before: torch.Tensor, truth: torch.Tensor, samples: list[torch.Tensor], multiple: float) -> torch.Tensor:
