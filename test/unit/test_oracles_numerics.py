@@ -233,7 +233,8 @@ class NumericsTests(unittest.TestCase):
     def test_bits_of_nan(self):
         """A NaN seen as an integer may have another sign, which kernels choose; no other integer may."""
         x = torch.tensor([math.nan, 1.0])
-        for dtype, integer in ((torch.float32, torch.int32), (torch.float16, torch.int16), (torch.float64, torch.int64)):
+        widths = ((torch.float16, torch.int16), (torch.float32, torch.int32), (torch.float64, torch.int64))
+        for dtype, integer in widths:
             with self.subTest(dtype=dtype):
                 self.assertNotEqual(x.view(torch.int32)[0], (-x).view(torch.int32)[0])
                 self.holds(lambda x, i=integer: x.view(i), lambda x, i=integer: torch.where(x.isnan(), -x, x).view(i),
