@@ -115,6 +115,12 @@ class NumericsTests(unittest.TestCase):
         """A finite number that became infinite is reported."""
         self.fails("inf", "got inf", lambda x: x / 2 * 3, lambda x: x * 3 / 2, torch.tensor([2e38, 1.0]))
 
+    def test_another_overflow(self):
+        """Where the graph itself overflows on its way to a finite number, another overflow is no difference."""
+        x = torch.tensor([2e38, 1.0])
+        self.holds(lambda x: x * 3 - x * 2.5, lambda x: (x * 3 - x) - x * 1.5, x)
+        self.fails("nan", "got nan", lambda x: x / 0.0, lambda x: x / 0.0 - x / 0.0, x)
+
     def test_lost_overflow(self):
         """An infinity that the pass took away, by computing in a wider type, is reported as overflow."""
         self.fails(

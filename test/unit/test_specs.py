@@ -224,7 +224,7 @@ class ExampleTests(unittest.TestCase):
             digest.update(f"{spec!r} {tuple(made.stride())} {made.storage_offset()} ".encode() + bits(made))
             count += 1
         self.assertGreater(count, 7000)
-        self.assertEqual(digest.hexdigest()[:16], "2d22a99e17c8ccd0")
+        self.assertEqual(digest.hexdigest()[:16], "0cb986b380284b67")
 
     def test_seeds(self):
         """Another seed gives other values; a seed in the spec pins them; the global generator stays put."""
@@ -285,6 +285,20 @@ class ExampleTests(unittest.TestCase):
             limits = torch.finfo(values.dtype) if values.is_floating_point() else torch.iinfo(values.dtype)
             self.assertTrue((values == limits.max).any() and (values == limits.min).any(), dtype)
             self.assertGreaterEqual(len(values.unique()), 4)
+
+    def test_big_values_are_finite_and_two_of_them_are_not(self):
+        """Of "large" two differ by more than there is, of "roots" each product overflows, "close" are units apart."""
+        for dtype in ("f16", "bf16", "f32", "f64"):
+            large, roots, close = (T(40, dtype=dtype, values=kind).example() for kind in ("large", "roots", "close"))
+            self.assertTrue(all(values.isfinite().all() for values in (large, roots, close)), dtype)
+            self.assertTrue((large.max() - large.min()).isinf())
+            self.assertEqual((large.abs() > 100).sum(), 2)
+            self.assertTrue((roots * roots).isinf().all() and (roots < 0).any() and (roots + roots).isfinite().all())
+            self.assertTrue((close > 2).all() and close.max() - close.min() <= 8)
+            self.assertTrue((close + torch.finfo(close.dtype).eps == close).all())
+        self.assertEqual(T(1, values="large").example().isfinite().tolist(), [True])
+        with self.assertRaisesRegex(SpecError, "needs a floating dtype"):
+            T(2, dtype="i64", values="large")
 
     def test_indices_stay_below(self):
         """index:N gives every integer below N and no other."""

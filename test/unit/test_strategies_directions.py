@@ -130,6 +130,10 @@ OFFERED: tuple[tuple[str, ...], ...] = (
     ("operand_lists", "cat", "cat operands [1, 0]",
      "cat = torch.cat([y, x], dim=-1); relu = torch.relu(cat); return (relu,)"),
     ("input_values", "cat", "x: special", CAT, 'f32[2, 3](values="special"), f32[2, 3]'),
+    ("input_values", "cat", "x: large", CAT, 'f32[2, 3](values="large"), f32[2, 3]'),
+    ("input_values", "linear", "3 inputs: torch.float16, w large",
+     "linear = torch.nn.functional.linear(x, w, b); permute = linear.permute(1, 0); tanh = torch.tanh(permute); "
+     "return (tanh,)", 'f16[3, 3], f16[3, 3](values="large"), f16[3]'),
     ("modules", "tower", "second.out_features: 4 -> 5",
      "self.first = torch.nn.Linear(4, 4); self.second_1 = torch.nn.Linear(4, 5); self.drop = torch.nn.Dropout(); "
      "first = self.first(x); second_1 = self.second_1(first); drop = self.drop(second_1); return drop"),
@@ -222,6 +226,7 @@ UNFIT = (
     ("sizes", "split", "x: dim 1: 4 -> 2", "x: dim 0: 4 -> 2"),
     ("inserted", "cat", "unsqueeze after x", "unsqueeze after cat"),
     ("input_values", "linear", "x: extreme torch.int8", "3 inputs: extreme torch.int8"),
+    ("input_values", "linear", "3 inputs: large", "x: large"),
     ("modules", "tower", "first.in_features: 4 -> 5", "second.out_features: 4 -> 5"),
     ("fresh_operands", "cat", "cat[0][0]: x -> f32[]", "cat[0][0]: x -> f64[2, 3]"),
     ("one_input", "linear", "b also in the place of w", "x also in the place of w"),
@@ -380,6 +385,17 @@ class ValuesTests(unittest.TestCase):
         """Where defaults are not left out as a step of their own, the default is one more value."""
         self.assertIn("sub.alpha: 2 -> 1", offered("values", "recorded"))
         self.assertIn("sum.keepdim: True -> False", offered("values", "recorded"))
+
+
+    def test_numbers_that_the_dtype_cannot_hold(self):
+        """A number beyond half, or beyond 8 bits, beside an operand of that dtype, and beside no other."""
+        for dtype, number in (("f16", "100000.0"), ("i8", "300"), ("f32", None)):
+            example = capture("def forward(self, x):\n    mul = torch.mul(x, 2)\n    return (mul,)\n",
+                              (T(2, dtype=dtype),), capture="dynamo")
+            found = {edit.what.rpartition(" ")[2]: edit for edit in edits(example, ("values",))["values"]}
+            self.assertEqual({"100000.0", "300"} & set(found), {number} - {None})
+            if number:
+                self.assertEqual(found[number].trigger, "mul.other changed, large")
 
 
 class CopiesTests(unittest.TestCase):

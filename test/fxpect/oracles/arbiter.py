@@ -22,6 +22,8 @@ OWN_ERROR = 2.0
 MULTIPLE = 8.0
 MULTIPLE_WHERE_EXACT = 2.0
 ULPS = 4.0
+# A gradient of more than this part of the largest number may overflow in another order.
+MARGIN = 4
 # The floating dtype that an integer of the same width may be the bits of.
 _FLOAT_OF = {torch.int16: torch.float16, torch.int32: torch.float32, torch.int64: torch.float64}
 
@@ -129,8 +131,12 @@ class Arbiter:
         settled = torch.ones_like(kind_before, dtype=torch.bool)
         for sample in samples:
             settled &= _kind(sample) == kind_before
-        # Where the graph before overflows though the truth does not, any other order of additions may not.
-        settled &= ~(torch.isfinite(truth) & (kind_before != 0))
+        # Where the graph before overflows though the truth does not, another order of additions gives another overflow,
+        # and a gradient, a sum over all that is read, may overflow or not even near the end of the range.
+        overflows = (kind_before != 0) & torch.isfinite(truth)
+        settled &= ~overflows | (kind_after == 0)
+        if key[0] == "grad":
+            settled &= ~overflows & ((kind_before != 0) | (truth.abs() <= torch.finfo(before.dtype).max / MARGIN))
         moved = settled & (kind_before != kind_after)
         room = _room(before, truth, samples, MULTIPLE_WHERE_EXACT if self._exact(key) else MULTIPLE)
         centre = torch.where(torch.isfinite(truth), truth, widen(before))

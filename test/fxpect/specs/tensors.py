@@ -147,7 +147,9 @@ def T(*shape: int | str | Dim, dtype: torch.dtype | str | None = None,
     "transposed", "channels_last", "expanded" (a stride of 0), "strided", "offset", or strides.
     ``values`` is "normal" (the default of floats), "integers" (of ints; small), "halves" (exact
     arithmetic), "positive", "uniform", "zeros", "ones", "special" (nan, inf, -0.0 among others),
-    "extreme", "ties", "index:N", one number, or a nested list. Raises ``SpecError`` where they clash.
+    "extreme", "ties", "large" (the difference of two overflows), "roots" (the product of two does),
+    "close" (large, with small differences), "index:N", one number, or a nested list. Raises
+    ``SpecError`` where they clash.
     """
     dtype = torch.float32 if dtype is None else dtype_of(dtype)
     return TensorSpec(tuple(map(_size, shape)), dtype, layout, values, requires_grad, seed)

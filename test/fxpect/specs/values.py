@@ -16,10 +16,11 @@ import torch
 
 from fxpect.errors import SpecError
 
-KINDS = ("normal", "integers", "halves", "positive", "uniform", "zeros", "ones", "special", "extreme", "ties")
+KINDS = ("normal", "integers", "halves", "positive", "uniform", "zeros", "ones", "special", "extreme", "ties", "large",
+         "roots", "close")
 # Values of so few elements are kept for the next time.
 KEPT_ELEMENTS = 1024
-INEXACT = ("normal", "halves", "uniform", "special")        # kinds that only floats have
+INEXACT = ("normal", "halves", "uniform", "special", "large", "roots", "close")  # kinds that only floats have
 _UNIFORM_BITS = {torch.float16: 11, torch.bfloat16: 8}
 
 
@@ -157,6 +158,8 @@ def _reals(kind: str, dtype: torch.dtype, count: int, rng: random.Random) -> tor
         return _below(int(kind.removeprefix("index:")), count, rng).to(dtype)
     if kind == "special":
         return _special(dtype, count, rng)
+    if kind in ("large", "roots", "close"):
+        return _big(kind, dtype, count, rng)
     return _finite(kind, dtype, count, rng).to(dtype)
 
 
@@ -186,6 +189,26 @@ def _special(dtype: torch.dtype, count: int, rng: random.Random) -> torch.Tensor
     places = rng.sample(range(count), min(4, count))
     values[places] = odd[:len(places)]
     return values
+
+
+def _big(kind: str, dtype: torch.dtype, count: int, rng: random.Random) -> torch.Tensor:
+    """Return finite values of which two together leave the range of the dtype, or its digits.
+
+    "large": normal values, and two side by side whose difference overflows; no third, since more of them overflow or
+    not by the order in which they are added. "roots": of either sign, the product of any two overflows, their sum does
+    not. "close": positive, with differences that are few units in the last place.
+    """
+    limits = torch.finfo(dtype)
+    if kind == "close":  # where the unit in the last place is a quarter: 3e6 in float32, 384 in half
+        return (_finite("halves", dtype, count, rng) + 0.375 / limits.eps).to(dtype)
+    if kind == "large":
+        values = _finite("normal", dtype, count, rng).to(dtype)
+        place = 2 * rng.randrange(max(1, count // 2))
+        values[place:place + 2] = torch.tensor([0.6, -0.7], dtype=torch.float64)[:count - place] * limits.max
+        return values
+    share = (_below(128, count, rng) + 1).to(torch.float64) / 1024
+    signs = (_below(2, count, rng) * 2 - 1).to(torch.float64)
+    return (signs * math.sqrt(limits.max) * (1.0625 + share)).to(dtype)
 
 
 def _extremes(dtype: torch.dtype) -> torch.Tensor:

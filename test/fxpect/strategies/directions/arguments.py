@@ -20,6 +20,7 @@ from fxpect.strategies.trial import Call
 DIM_NAMES = frozenset({"dim", "dim0", "dim1", "axis", "start_dim", "end_dim", "dims", "source", "destination"})
 NUMPY_NAMES = {"dim": "axis", "keepdim": "keepdims", "input": "x", "other": "x2"}
 NUMBERS = frozenset({"value", "fill_value", "alpha", "beta", "other", "exponent", "min", "max", "threshold", "p"})
+BEYOND = (300, 1e5)  # numbers that integers of 8 bits, or half, cannot hold
 VARIADIC = frozenset({"view", "reshape", "permute", "expand", "repeat", "flip", "tile"})
 DTYPES = (torch.float64, torch.float16, torch.int64, torch.int32, torch.bool, torch.float32)
 WORDS = {"rounding_mode": ("floor", "trunc"), "reduction": ("none", "sum", "mean"), "approximate": ("tanh", "none"),
@@ -403,8 +404,10 @@ def _class_of(slot: Slot, value: Any) -> str:
         return f", = {value}"
     if isinstance(value, int) and slot.param.name in DIM_NAMES:
         return ", negative" if value < 0 else ", other dim"
-    if isinstance(value, complex) or type(value) is int and abs(value) >= 2**31:
-        return ", complex" if isinstance(value, complex) else ", large"
+    if isinstance(value, complex):
+        return ", complex"
+    if value in BEYOND or type(value) is int and abs(value) >= 2**31:
+        return ", large"
     if isinstance(value, float) and not math.isfinite(value):
         return ", not finite"
     if isinstance(value, (list, tuple)):
@@ -462,19 +465,29 @@ def _candidates(d: Draft, node: Node, slot: Slot) -> Iterator[Any]:
         yield from fresh([whole + 1, whole - 1, 0, 1, 2, -1, 2 * whole, 3])
     elif kind in ("float", "Scalar") or isinstance(value, float):
         v = value if isinstance(value, (int, float)) else 1
-        yield from fresh([2, 0, -v, 0.5, v * 2, v + 1, float(v), 1, 3.0, True, 2**31, 1j, -0.0, math.inf, math.nan])
+        yield from fresh([2, 0, -v, 0.5, v * 2, v + 1, float(v), 1, 3.0, *_beyond(d, node), True, 2**31, 1j, -0.0,
+                          math.inf, math.nan])
     elif kind == "ScalarType" or isinstance(value, torch.dtype):
         yield from fresh([*DTYPES, None])
     elif kind == "str" and name in WORDS or name in WORDS:
         yield from fresh([*WORDS[name], None])
     elif kind in ("Tensor",) and isinstance(value, (bool, int, float)):
-        yield from fresh([0, 1, 2, -1, 0.5, float(value), -value, True, 2**31, 1j, math.inf])
+        yield from fresh([0, 1, 2, -1, 0.5, float(value), -value, *_beyond(d, node), True, 2**31, 1j, math.inf])
     elif kind == "MemoryFormat":
         yield from fresh([torch.contiguous_format, torch.channels_last, torch.preserve_format])
     elif isinstance(value, (int, float)):
         whole = isinstance(value, int) and name not in NUMBERS
         yield from fresh([2, 0, -value, 1, -1, value + 1] if whole else
                          [2, 0, -value, 0.5, 1, -1, float(value), math.inf])
+
+
+def _beyond(d: Draft, node: Node) -> Iterator[int | float]:
+    """Yield numbers that a narrow dtype among the operands cannot hold."""
+    dtypes = {value.dtype for value in map(d.tensor, node.all_input_nodes) if value is not None}
+    if torch.float16 in dtypes:
+        yield BEYOND[1]
+    if not dtypes.isdisjoint((torch.int8, torch.uint8)):
+        yield BEYOND[0]
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -17,6 +17,8 @@ from fxpect.strategies.signatures import base_name
 from fxpect.strategies.trial import Call
 
 FLOATS = (torch.float64, torch.float16, torch.bfloat16)
+BIG = ("large", "roots", "close")
+TOGETHER = ("special", "roots", "close")  # large values of two inputs overflow by the order in which they are added
 INTEGERS = (torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool)
 
 
@@ -37,27 +39,38 @@ def dtypes(d: Draft) -> Iterator[Edit]:
 def values(d: Draft) -> Iterator[Edit]:
     """Special values: nan, inf, -0.0; the ends of the dtype's range; ties, zeros, negative numbers.
 
-    Where the dtype of an input has no such values, one that has comes with them, for that input or all like it.
+    Floats so large that their sums or products overflow, or that what is added to them is lost: what a graph makes of
+    these is held against the truth. Where the dtype of an input has no such values, or other ones, one that has comes
+    with them, for that input or all like it.
     """
     tensors = _tensor_inputs(d)
-    for kind in ("special", "extreme", "ties", "zeros", "ones", "positive", "integers"):
-        for group in [[i] for i in tensors] + ([tensors] if kind == "special" and len(tensors) > 1 else []):
+    for kind in ("special", "extreme", "ties", "zeros", "ones", "positive", "integers", *BIG):
+        for group in [[i] for i in tensors] + ([tensors] if kind in TOGETHER and len(tensors) > 1 else []):
             def change(spec: TensorSpec, kind=kind):
                 # Floats at the end of their range overflow or not by the order of additions: nothing to hold to.
                 inexact = _inexact(spec.dtype)
-                return spec if kind == "special" and not inexact or kind == "extreme" and inexact else \
-                    spec.replace(values=kind)
+                return spec if kind == "special" and not inexact or kind == "extreme" and inexact or \
+                    kind in BIG and not spec.dtype.is_floating_point else spec.replace(values=kind)
 
             yield from _on(d, "input_values", group, change, kind, f"values {kind}")
     for kind, others in (("special", (torch.float32, torch.complex64, torch.float16)),
+                         *((kind, (torch.float16,)) for kind in BIG),
                          ("extreme", (torch.int8, torch.uint8, torch.int32, torch.int64))):
         for dtype in others:
             def convert(spec: TensorSpec, kind=kind, dtype=dtype):
                 grad = spec.requires_grad and dtype.is_floating_point
                 return spec if spec.dtype == dtype else spec.replace(dtype=dtype, values=kind, requires_grad=grad)
 
-            for group in [[i] for i in tensors] + _alike(d):
+            for group in [[i] for i in tensors] + (_alike(d) if kind != "large" else []):
                 yield from _on(d, "input_values", group, convert, f"{kind} {dtype}", f"{kind} {dtype}")
+    for members in _alike(d):
+        for i in members:
+            def halved(spec: TensorSpec, own=d.inputs[i]):
+                return spec.replace(dtype=torch.float16, values="large" if spec is own else None) \
+                    if spec.dtype.is_floating_point else spec
+
+            yield from _on(d, "input_values", members, halved, f"{torch.float16}, {d.placeholders[i].name} large",
+                           f"large {torch.float16}")
 
 
 def layouts(d: Draft) -> Iterator[Edit]:
