@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from fxpect.campaign.starts import requiring_grad
 from fxpect.capture import capture
 from fxpect.examples import Example
 from fxpect.specs import Same, T
@@ -396,6 +397,30 @@ class ValuesTests(unittest.TestCase):
             self.assertEqual({"100000.0", "300"} & set(found), {number} - {None})
             if number:
                 self.assertEqual(found[number].trigger, "mul.other changed, large")
+
+
+class DtypesTests(unittest.TestCase):
+
+    def test_what_one_call_reads(self):
+        """The inputs of a call, of all calls alike, or at one place of these change together, and no others."""
+        example = capture("def forward(self, a, b, w, v, m):\n"
+                          "    first = torch.nn.functional.layer_norm(a, (4,), w, v)\n"
+                          "    second = torch.nn.functional.layer_norm(b, (4,), w, v)\n"
+                          "    return (first, second, m)\n", (T(3, 4), T(3, 4), T(4), T(4), T(2)), capture="dynamo")
+        found = {edit.what: edit.trigger for edit in edits(example, ("dtypes",))["dtypes"]}
+        self.assertEqual(found["a, b: torch.bfloat16"], "one input of all calls alike half")
+        self.assertEqual(found["a, b, w, v: torch.bfloat16"], "inputs of all calls alike half")
+        self.assertNotIn("a, w, v: torch.float64", found)  # layer_norm takes no float with double weights
+        self.assertFalse([what for what in found if what.startswith("m,") or ", m" in what])
+
+    def test_running_statistics_ask_for_no_gradient(self):
+        """All inputs but the running statistics of a normalization ask for gradients, as an edit and as a start."""
+        example = capture("def forward(self, x, m, v, w):\n"
+                          "    norm = torch.nn.functional.batch_norm(x, m, v, w)\n    return (norm,)\n",
+                          (T(2, 3), T(3), T(3, values="positive"), T(3)), capture="dynamo")
+        edit = next(e for e in edits(example, ("gradients",))["gradients"] if e.what == "2 inputs: requires_grad=True")
+        for asked in (step(example, edit), requiring_grad(example)):
+            self.assertEqual([spec.requires_grad for spec in asked.inputs], [True, False, False, True])
 
 
 class CopiesTests(unittest.TestCase):

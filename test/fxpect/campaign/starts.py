@@ -11,6 +11,7 @@ from fxpect.contracts import Contract
 from fxpect.errors import CaptureError
 from fxpect.examples import Example
 from fxpect.specs import TensorSpec
+from fxpect.strategies.directions.inputs import may_require_grad
 from fxpect.strategies.draft import FUNCTIONAL_CAPTURES, Draft, Edit, Inapplicable
 from fxpect.strategies.near import step
 
@@ -113,11 +114,11 @@ def _of_equal_sizes(inputs: tuple[Any, ...], first: int = SIDE) -> tuple[Any, ..
 
 
 def requiring_grad(example: Example) -> Example | None:
-    """Return the example with every float input a leaf that requires grad; None where that says nothing new."""
+    """Return the example with every float input that may be a leaf that requires grad; None where that is not new."""
     if example.capture in FUNCTIONAL_CAPTURES:
         return None
     inputs = tuple(spec.replace(requires_grad=True) if isinstance(spec, TensorSpec) and spec.dtype.is_floating_point
-                   else spec for spec in example.inputs)
+                   and may_require_grad(holder) else spec for spec, holder in zip(example.inputs, example.placeholders))
     return _given(example, inputs, "gradients", "inputs require grad")
 
 

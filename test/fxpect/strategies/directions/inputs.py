@@ -13,7 +13,7 @@ from torch.fx.node import map_arg
 from fxpect.errors import SpecError
 from fxpect.specs import TensorSpec
 from fxpect.strategies.draft import Draft, Edit
-from fxpect.strategies.signatures import base_name
+from fxpect.strategies.signatures import base_name, slots
 from fxpect.strategies.trial import Call
 
 FLOATS = (torch.float64, torch.float16, torch.bfloat16)
@@ -23,7 +23,9 @@ INTEGERS = (torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool)
 
 
 def dtypes(d: Draft) -> Iterator[Edit]:
-    """Another dtype for one input (mixed), for all inputs of one dtype, complex included; for all that is float."""
+    """Another dtype for one input (mixed), for all inputs of one dtype, complex included; another float dtype for what
+    one call reads, what all calls alike read, or read in one place.
+    """
     for dtype in (*FLOATS, *INTEGERS, torch.complex64, torch.float32):
         def change(spec: TensorSpec, dtype=dtype):
             grad = spec.requires_grad and dtype.is_floating_point
@@ -34,6 +36,10 @@ def dtypes(d: Draft) -> Iterator[Edit]:
             yield from _on(d, "dtypes", [i], change, f"{dtype}", f"one input {dtype_class(dtype)}")
         for members in _alike(d):
             yield from _on(d, "dtypes", members, change, f"{dtype}", f"all inputs {dtype_class(dtype)}")
+        if dtype in FLOATS:
+            for members, which in _of_calls(d):
+                yield from _on(d, "dtypes", members, change, f"{dtype}", f"{which} {dtype_class(dtype)}",
+                               who=f"{', '.join(d.placeholders[i].name for i in members)}")
 
 
 def values(d: Draft) -> Iterator[Edit]:
@@ -86,7 +92,7 @@ def gradients(d: Draft) -> Iterator[Edit]:
     """``requires_grad`` on one input, on all, or on none."""
     if d.functional:
         return
-    floats = [i for i in _tensor_inputs(d) if _inexact(d.inputs[i].dtype)]
+    floats = [i for i in _tensor_inputs(d) if _inexact(d.inputs[i].dtype) and may_require_grad(d.placeholders[i])]
     for wanted in (True, False):
         for group in [[i] for i in floats] + ([floats] if len(floats) > 1 else []):
             yield from _on(d, "gradients", group, lambda spec, wanted=wanted: spec.replace(requires_grad=wanted),
@@ -155,6 +161,31 @@ def _alike(d: Draft) -> list[list[int]]:
     for i in _tensor_inputs(d):
         groups.setdefault(str(d.inputs[i].dtype), []).append(i)
     return [members for _, members in sorted(groups.items()) if len(members) > 1]
+
+
+def _of_calls(d: Draft) -> Iterator[tuple[list[int], str]]:
+    """Yield each group of several float inputs, not all of them, that calls read, and which calls in words."""
+    places = {node: i for i, node in enumerate(d.placeholders) if i in _tensor_inputs(d)
+              and d.inputs[i].dtype.is_floating_point}
+    seen = [sorted(places.values())]
+    calls = [node for node in d.calls() if node.op != "call_module"]
+    for node in calls:
+        alike = [other for other in calls if other.target == node.target and len(other.args) == len(node.args)]
+        groups = [(node.all_input_nodes, "inputs of one call")]
+        if len(alike) > 1:
+            groups.append(([read for each in alike for read in each.all_input_nodes], "inputs of all calls alike"))
+            groups += [(list(column), "one input of all calls alike") for column in zip(*(each.args for each in alike))]
+        for read, which in groups:
+            members = sorted({places[one] for one in read if isinstance(one, Node) and one in places})
+            if len(members) > 1 and members not in seen:
+                seen.append(members)
+                yield members, which
+
+
+def may_require_grad(holder: Node) -> bool:
+    """Whether no call takes an input as a running statistic, which may not require grad."""
+    return not any(slot.value is holder and slot.param.name.startswith("running_")
+                   for user in holder.users if user.op == "call_function" for slot in slots(user))
 
 
 def _inexact(dtype: torch.dtype) -> bool:
