@@ -65,6 +65,9 @@ GRAPHS = {
                  "sum_1 = torch.ops.aten.sum.dim_IntList(sub, [1], True); "
                  "clamp = torch.ops.aten.clamp.default(sum_1, None, 1); return (clamp,)",
                  (T(2, 3, 4, 4), T(3, 3, 3, 3), T(3)), "export"),
+    "norms": ("x", "first = torch.nn.functional.layer_norm(x, (3,), eps=1e-05); "
+              "second = torch.nn.functional.layer_norm(first, (3,), eps=1e-05); return (second,)",
+              (T(2, 3),), "dynamo"),
     "vector": ("x", "sin = torch.ops.aten.sin.default(x); return (sin,)", (T(3),), "aten"),
     "two": ("x, y", "sin = torch.ops.aten.sin.default(x); exp = torch.ops.aten.exp.default(y); "
             "sub = torch.ops.aten.sub.Tensor(sin, exp); return (sub,)", (T(2, 3), T(2, 3)), "aten"),
@@ -174,6 +177,17 @@ OFFERED: tuple[tuple[str, ...], ...] = (
      "return (permute,)"),
     ("together", "sums", "every dim 1 -> 0",
      "sum_1 = torch.sum(x, keepdim=True, dim=0); sum_2 = torch.sum(sum_1, dim=0); return (sum_2,)"),
+    ("together", "pieces", "every getitem of split: [-1, 0]",
+     "split = torch.ops.aten.split.Tensor(x, 2, 1); getitem = operator.getitem(split, -1); "
+     "getitem_1 = operator.getitem(split, 0); cat = torch.ops.aten.cat.default([getitem, getitem_1], 1); "
+     "return (cat,)"),
+    ("together", "made", "full: 300, torch.int64, without dims, added to 100, torch.int8",
+     "full = torch.ops.aten.full.default([], 300, dtype=torch.int64); "
+     "full_1 = torch.ops.aten.full.default([2, 3], 100, dtype=torch.int8); "
+     "add = torch.ops.aten.add.Tensor(full, full_1); add_1 = torch.ops.aten.add.Tensor(x, add); return (add_1,)"),
+    ("single_site", "norms", "second.eps: 1e-05 -> 5e-09, elsewhere 1e-09",
+     "layer_norm = torch.nn.functional.layer_norm(x, (3,), eps=1e-09); "
+     "layer_norm_1 = torch.nn.functional.layer_norm(layer_norm, (3,), eps=5e-09); return (layer_norm_1,)"),
     ("equations", "einsum", "einsum 'ij,jk->ik' -> 'jk,ij->ik'",
      "einsum = torch.einsum('jk,ij->ik', x, y); return (einsum,)"),
     ("gradients", "cat", "x: requires_grad=True", CAT, "f32[2, 3](requires_grad=True), f32[2, 3]"),
@@ -200,6 +214,12 @@ OFFERED: tuple[tuple[str, ...], ...] = (
     ("unread_inputs", "aten", "an unread number",
      "add = torch.ops.aten.add.Tensor(x, y); permute = torch.ops.aten.permute.default(add, [1, 0]); return (permute,)",
      "f32[2, 3], f32[2, 3], f32[]"),
+    ("attributes", "scale", "scale of shape [1, 4]",
+     'self.scale_1: "f32[1, 4](requires_grad=True)" = [[1.0, 1.0, 1.0, 1.0]]; '
+     "scale_1 = self.scale_1; mul = torch.mul(x, scale_1); return mul"),
+    ("attributes", "scale", "scale of shape []",
+     'self.scale_1: "f32[](requires_grad=True)" = 1.0; '
+     "scale_1 = self.scale_1; mul = torch.mul(x, scale_1); return mul"),
     ("attributes", "scale", "scale zero",
      'self.scale_1: "f32[4](requires_grad=True)" = [0.0, 0.0, 0.0, 0.0]; '
      "scale_1 = self.scale_1; mul = torch.mul(x, scale_1); return mul"),
@@ -235,6 +255,7 @@ UNFIT = (
     ("equations", "einsum", "einsum 'ij,jk->ik' -> 'jj,jk->ik'", "einsum 'ij,jk->ik' -> 'jk,ij->ik'"),
     ("values", "sums", "sum.dim: 1 -> 3 (2 calls)", "sum.dim: 1 -> 2 (2 calls)"),
     ("gradients", "cat", "x: requires_grad=False", "x: requires_grad=True"),
+    ("attributes", "scale", "scale of shape [4, 1]", "scale of shape [1]"),
 )
 
 # what is done to the graph called "linear", why it does not fit

@@ -20,6 +20,7 @@ from fxpect.strategies.trial import Call
 DIM_NAMES = frozenset({"dim", "dim0", "dim1", "axis", "start_dim", "end_dim", "dims", "source", "destination"})
 NUMPY_NAMES = {"dim": "axis", "keepdim": "keepdims", "input": "x", "other": "x2"}
 NUMBERS = frozenset({"value", "fill_value", "alpha", "beta", "other", "exponent", "min", "max", "threshold", "p"})
+TINY = 1e-3  # a number up to this is one that keeps a division from being by zero
 BEYOND = (300, 1e5)  # numbers that integers of 8 bits, or half, cannot hold
 VARIADIC = frozenset({"view", "reshape", "permute", "expand", "repeat", "flip", "tile"})
 DTYPES = (torch.float64, torch.float16, torch.int64, torch.int32, torch.bool, torch.float32)
@@ -113,7 +114,13 @@ def values(d: Draft) -> Iterator[Edit]:
 
 
 def together(d: Draft) -> Iterator[Edit]:
-    """One dim changed at every call that names it, so that a pattern still fits along another dim."""
+    """One dim changed at every call that names it, so that a pattern still fits along another dim.
+
+    The pieces that calls alike take, rotated, with one of them counted from the end. A constant without dims, of a
+    number that the narrow dtype of what stands beside it cannot hold.
+    """
+    yield from _rotated(d)
+    yield from _wider_constants(d)
     named: dict[int, list[tuple[str, str]]] = {}
     for node in d.calls():
         for slot in slots(node) if node.op != "call_module" else []:
@@ -131,6 +138,66 @@ def together(d: Draft) -> Iterator[Edit]:
 
             what = "negative" if new < 0 <= old else "positive" if old < 0 <= new else "other"
             yield Edit("together", f"every dim {old} -> {new}", f"every dim {what}", apply)
+
+
+def _rotated(d: Draft) -> Iterator[Edit]:
+    """Yield the edits that shift what calls alike take of one value by one place."""
+    groups: dict[Any, list[tuple[Node, Slot]]] = {}
+    for node in d.calls():
+        for slot in slots(node) if node.op != "call_module" else []:
+            if slot.param.name in ("index", "key") or slot.param.kind == "index":
+                if type(slot.value) is int and node.all_input_nodes:
+                    groups.setdefault((node.target, slot.param.name, node.all_input_nodes[0]), []).append((node, slot))
+    for (target, name, source), members in groups.items():
+        values = [slot.value for _, slot in members]
+        held = d.val(source)
+        dims = [slot.value for slot in slots(members[0][0]) if slot.param.name == "dim"]
+        count = len(held) if isinstance(held, (list, tuple)) else held.shape[dims[0]] \
+            if isinstance(held, torch.Tensor) and dims and type(dims[0]) is int and held.dim() else None
+        if len(values) < 2 or sorted(values) != list(range(len(values))) or not isinstance(count, int):
+            continue
+        backwards = [count - 1, *range(len(values) - 1)]
+        for what, order in (("rotated", [*values[1:], values[0]]), ("last first", backwards),
+                            ("last first, counted from the end", [-1, *backwards[1:]])):
+            calls = {}
+            for (node, _), value in zip(members, order):
+                call = _Change(node)
+                assign(call, call, name, value)
+                calls[node] = Call(call.op, call.target, call.args, call.kwargs)
+            if order == values or not d.trial.fits(calls=calls):
+                continue
+
+            def apply(draft: Draft, names=tuple(node.name for node, _ in members), name=name, order=tuple(order)):
+                for each, value in zip(names, order):
+                    assign(draft, draft.node(each), name, value)
+
+            op = base_name(target)
+            yield Edit("together", f"every {op} of {source.name}: {order}", f"every {op} {what}", apply)
+
+
+def _wider_constants(d: Draft) -> Iterator[Edit]:
+    """Yield the edits that make a constant the sum of two, of which one without dims does not fit the other's dtype."""
+    for node in d.calls():
+        value = d.trial.values[node]
+        if base_name(node.target) != "full" or not isinstance(value, torch.Tensor) or not value.dim():
+            continue
+        for number, wide, other, narrow in ((300, torch.int64, 100, torch.int8),
+                                            (70000.0, torch.float32, 0.5, torch.float16)):
+            if not d.trial.fits({node: torch.full((), number, dtype=wide) + value.new_full(value.shape, other,
+                                                                                           dtype=narrow)}):
+                continue
+
+            def apply(draft: Draft, name=node.name, number=number, wide=wide, other=other, narrow=narrow):
+                old = draft.node(name)
+                op, full = draft.method(torch.full, torch.ops.aten.full.default)
+                shape, kwargs = old.args[0], {k: v for k, v in old.kwargs.items() if k != "fill_value"}
+                first = draft.insert(None, op, full, ([], number), {**kwargs, "dtype": wide}, before=old)
+                second = draft.insert(None, op, full, (shape, other), {**kwargs, "dtype": narrow}, before=old)
+                op, add = draft.method(torch.add, torch.ops.aten.add.Tensor)
+                old.replace_all_uses_with(draft.insert(None, op, add, (first, second), before=old))
+
+            yield Edit("together", f"{node.name}: {number}, {wide}, without dims, added to {other}, {narrow}",
+                       "a constant without dims of a wider dtype", apply)
 
 
 def _all_try(d: Draft, places: list[tuple[str, str]], new: int) -> bool:
@@ -269,7 +336,10 @@ def tries(d: Draft, node: Node, change: Callable[[Any, Any], None], *others: Nod
 
 
 def single_site(d: Draft) -> Iterator[Edit]:
-    """The same changes of constants at one call alone, where several calls have the same target."""
+    """The same changes of constants at one call alone, where several calls have the same target.
+
+    There a number is also nearly that of the others, or tiny and several times the others'.
+    """
     for node in d.calls():
         if node.op == "call_module" or sum(n.target == node.target for n in d.calls()) < 2:
             continue
@@ -277,13 +347,31 @@ def single_site(d: Draft) -> Iterator[Edit]:
         for slot in slots(node):
             if slot.param.is_tensor and not isinstance(slot.value, (bool, int, float)):
                 continue
-            for value in _other_values(d, node, slot):
+            nearly = [slot.value * 1.001] if type(slot.value) is float and math.isfinite(slot.value) else []
+            if nearly and 0 < slot.value <= TINY:
+                yield from _tiny(d, node, slot)
+            for value in (*_other_values(d, node, slot), *(value for value in nearly if value)):
                 if not tries(d, node, lambda draft, n, p=slot.param.name, v=value: assign(draft, n, p, v)):
                     continue
                 yield Edit("values", f"{node.name}.{slot.param.name}: {_show(slot.value)} -> {value!r}",
                            f"{op}.{slot.param.name} changed{_class_of(slot, value)}, at one call",
                            lambda draft, name=node.name, p=slot.param.name, v=value:
                            assign(draft, draft.node(name), p, v), rank_of(value))
+
+
+def _tiny(d: Draft, node: Node, slot: Slot) -> Iterator[Edit]:
+    """Yield the edit to a number next to nothing at all calls of a target, five times as much at one of them."""
+    twins = [n.name for n in d.calls() if n.target == node.target and n.op == node.op]
+    name = slot.param.name
+    if not tries(d, node, lambda draft, n: assign(draft, n, name, 5e-9)):
+        return
+
+    def apply(draft: Draft):
+        for twin in twins:
+            assign(draft, draft.node(twin), name, 5e-9 if twin == node.name else 1e-9)
+
+    yield Edit("values", f"{node.name}.{name}: {slot.value!r} -> 5e-09, elsewhere 1e-09",
+               f"{base_name(node.target)}.{name} tiny, not equal", apply)
 
 
 @functools.lru_cache(maxsize=1024)

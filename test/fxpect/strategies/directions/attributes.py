@@ -1,9 +1,12 @@
-"""Attributes: parameters and constants of the graph in another layout or dtype, with other values, tied."""
+"""Attributes: parameters and constants of the graph in another layout, shape or dtype, with other values, tied."""
 
 from __future__ import annotations
 
 import copy
+import functools
+import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,6 +20,7 @@ from fxpect.strategies.trial import Call, attribute_at
 CHANGES: tuple[tuple[str, Callable[[torch.Tensor], torch.Tensor]], ...] = (
     ("zero", torch.zeros_like),
     ("one", torch.ones_like),
+    ("tiny", lambda value: value * 1e-6),
     ("negative", lambda value: -value.abs() - 1),
     ("not finite", lambda value: torch.where(torch.arange(value.numel()).view(value.shape) % 3 == 0, torch.inf, value)),
     ("transposed", lambda value: value.transpose(0, -1).contiguous().transpose(0, -1)),
@@ -26,8 +30,12 @@ CHANGES: tuple[tuple[str, Callable[[torch.Tensor], torch.Tensor]], ...] = (
 
 
 def attributes(d: Draft) -> Iterator[Edit]:
-    """A parameter or constant of the graph with other values or strides, or one in the place of two."""
+    """A parameter or constant of the graph with other values or strides, or one in the place of two.
+
+    Of another shape, wherever it still fits, for one or for all that are read alike.
+    """
     holders = [node for node in d.graph.find_nodes(op="get_attr") if d.tensor(node) is not None]
+    yield from _reshaped(d, holders)
     for node in holders:
         for what, change in CHANGES:
             value = d.trial.values[node]
@@ -42,6 +50,30 @@ def attributes(d: Draft) -> Iterator[Edit]:
             if other is not node and d.trial.fits({other: d.trial.values[node]}):
                 yield Edit("attributes", f"{node.target} also in the place of {other.target}", "one attribute for two",
                            lambda draft, at=other.name, to=node.name: _tie(draft, draft.node(at), draft.node(to)))
+
+
+def _reshaped(d: Draft, holders: list[Node]) -> Iterator[Edit]:
+    """Yield the edits to another shape: a dim of one more, one for all, none, one dim of one, a row, a column."""
+    groups: dict[Any, list[Node]] = {}
+    for node in holders:
+        read = sorted((str(user.target), [i for i, arg in enumerate(user.args) if arg is node]) for user in node.users)
+        groups.setdefault((d.trial.values[node].shape, repr(read)), []).append(node)
+    for group in [[node] for node in holders] + [group for group in groups.values() if len(group) > 1]:
+        value = d.trial.values[group[0]]
+        for shape in _shapes(value):
+            if not d.trial.fits({node: _shaped(d.trial.values[node], shape) for node in group}):
+                continue
+
+            def apply(draft: Draft, names=tuple(node.name for node in group), shape=shape):
+                for name in names:
+                    _change(draft, name, functools.partial(_shaped, shape=shape))
+
+            who = group[0].target if len(group) == 1 else f"{len(group)} attributes"
+            what = "without dims" if not shape else f"with {len(shape) - value.dim()} dims more" \
+                if len(shape) > value.dim() else f"with {value.dim() - len(shape)} dims less" \
+                if len(shape) < value.dim() else "with a size of one"
+            yield Edit("attributes", f"{who} of shape {list(shape)}", ("an attribute " if len(group) == 1 else
+                       "attributes alike ") + what, apply)
 
 
 def everything(d: Draft) -> Iterator[Edit]:
@@ -83,7 +115,7 @@ def everything(d: Draft) -> Iterator[Edit]:
 def _change(draft: Draft, at: str, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
     node = draft.node(at)
     value = attribute_at(draft.gm, node.target)
-    new = _like(value, change(value.detach()))
+    new = change(value.detach()).detach()
     if isinstance(value, nn.Parameter):
         new = nn.Parameter(new, value.requires_grad)
     _retarget(draft, at, own_attribute(draft, node.target, new))
@@ -104,6 +136,19 @@ def _retarget(draft: Draft, at: str, to: str) -> None:
     node: Node = draft.node(at)
     node.target = to
     draft.touch(node)
+
+
+def _shapes(value: torch.Tensor) -> list[tuple[int, ...]]:
+    """Return other shapes that a constant may have where it is broadcast."""
+    own = tuple(value.shape)
+    found = [(1, *own), (*own, 1), (1,), (), *((*own[:i], 1, *own[i + 1:]) for i in range(len(own)))]
+    found += [shape for size in own if size > 1 for shape in ((size,), (1, size), (size, 1))]
+    return [shape for shape in dict.fromkeys(found) if shape != own and value.numel()]
+
+
+def _shaped(value: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """Return as many of the first values as a shape has."""
+    return value.detach().reshape(-1)[:math.prod(shape)].reshape(shape).clone()
 
 
 def _like(value: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
