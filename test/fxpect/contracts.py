@@ -242,6 +242,8 @@ def _joint_breach(graph: Graph) -> str:
     forward, gradients = joint_outputs(graph)
     if len(forward) < max(1, len(tangents)):
         return "outputs are missing"
+    if not all(isinstance(node, Node) for node in forward):
+        return "the forward returns what is no value of the graph"
     reached = set(tangents)
     for node in graph.nodes:
         if not reached.isdisjoint(node.all_input_nodes):

@@ -49,6 +49,8 @@ class JointTests(unittest.TestCase):
         add = "add = aten.add.Tensor(primals_1, primals_2)"
         for body, parameters, words in (
                 (f"{add}; return (add, tangents_1)", "primals_1, primals_2, tangents_1", "outputs are missing"),
+                (f"{add}; return (None, tangents_1, tangents_1)", "primals_1, primals_2, tangents_1",
+                 "the forward returns what is no value of the graph"),
                 (f"neg = aten.neg.default(tangents_1); {add}; return (neg, add, tangents_1, tangents_1)",
                  "primals_1, primals_2, tangents_1", "neg, an output of the forward, hangs on a tangent"),
                 (f"{add}; return (add, tangents_1, tangents_1)", "primals_1, primals_2, tangents_1, x_1",
