@@ -654,6 +654,23 @@ CUTS = (
         helper="_pieces",
     ),
     Planted(
+        "takes what any call gives for a piece",
+        "copy_split_cat",
+        (
+            (
+                "any(part.args[0] is not split for part in parts)",
+                "any(part.args[0] is not split and is_call(part.args[0], split.target) for part in parts)",
+            ),
+        ),
+        "numerics",
+        ("members",),
+        only=("members",),
+        helper="_pieces",
+        model=_rejoined,
+        inputs=(T(4, 4),),
+        within=80,
+    ),
+    Planted(
         "hands out the source where the pieces are rows",
         "copy_split_cat",
         (

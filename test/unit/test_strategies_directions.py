@@ -69,6 +69,7 @@ GRAPHS = {
               "second = torch.nn.functional.layer_norm(first, (3,), eps=1e-05); return (second,)",
               (T(2, 3),), "dynamo"),
     "vector": ("x", "sin = torch.ops.aten.sin.default(x); return (sin,)", (T(3),), "aten"),
+    "stacked": ("x, y", "stack = torch.stack([x, y]); return (stack,)", (T(2), T(2)), "dynamo"),
     "two": ("x, y", "sin = torch.ops.aten.sin.default(x); exp = torch.ops.aten.exp.default(y); "
             "sub = torch.ops.aten.sub.Tensor(sin, exp); return (sub,)", (T(2, 3), T(2, 3)), "aten"),
     "pieces": ("x", "split = torch.ops.aten.split.Tensor(x, 2, 1); a = operator.getitem(split, 0); "
@@ -126,6 +127,10 @@ OFFERED: tuple[tuple[str, ...], ...] = (
     ("reads", "split", "a by index -2",
      "split = torch.split(x, 2, dim=-1); getitem = operator.getitem(split, -2); "
      "getitem_1 = operator.getitem(split, 1); mul = operator.mul(getitem, getitem_1); return (mul,)"),
+    ("reads", "split", "b of split called again on another x",
+     "split = torch.split(x, 2, dim=-1); getitem = operator.getitem(split, 0); split_1 = torch.split(x_1, 2, dim=-1); "
+     "getitem_1 = operator.getitem(split_1, 1); mul = operator.mul(getitem, getitem_1); return (mul,)",
+     "f32[4, 4], f32[4, 4]"),
     ("inserted", "cat", "neg after cat",
      "cat = torch.cat([x, y], dim=-1); neg = torch.neg(cat); relu = torch.relu(neg); return (relu,)"),
     ("inserted", "aten", "clone after add",
@@ -133,6 +138,23 @@ OFFERED: tuple[tuple[str, ...], ...] = (
      "permute = torch.ops.aten.permute.default(clone, [1, 0]); return (permute,)"),
     ("operand_lists", "cat", "cat operands [1, 0]",
      "cat = torch.cat([y, x], dim=-1); relu = torch.relu(cat); return (relu,)"),
+    ("members", "cat", "cat: a slice (slice(None, None, None), slice(3, 6, None)) of f32[2, 7] added at 1",
+     "getitem = operator.getitem(x_1, (slice(None, None, None), slice(3, 6, None))); "
+     "cat = torch.cat([x, getitem, y], dim=-1); relu = torch.relu(cat); return (relu,)",
+     "f32[2, 3], f32[2, 3], f32[2, 7]"),
+    ("members", "pieces", "cat: a piece of another unbind [1] of f32[3, 4, 2] in the place of 1",
+     "split = torch.ops.aten.split.Tensor(x, 2, 1); getitem = operator.getitem(split, 0); "
+     "unbind = torch.ops.aten.unbind.int(x_1); getitem_1 = operator.getitem(unbind, 1); "
+     "cat = torch.ops.aten.cat.default([getitem, getitem_1], 1); return (cat,)", "f32[4, 4], f32[3, 4, 2]"),
+    ("members", "pieces", "cat: a piece of another split, two apart [0, 1] of f32[4, 4] added at 0",
+     "split_with_sizes = torch.ops.aten.split_with_sizes.default(x_1, [2, 2], 1); "
+     "getitem = operator.getitem(split_with_sizes, 0); split = torch.ops.aten.split.Tensor(x, 2, 1); "
+     "getitem_1 = operator.getitem(split, 0); getitem_2 = operator.getitem(split_with_sizes, 1); "
+     "getitem_3 = operator.getitem(split, 1); "
+     "cat = torch.ops.aten.cat.default([getitem, getitem_1, getitem_2, getitem_3], 1); return (cat,)",
+     "f32[4, 4], f32[4, 4]"),
+    ("members", "cat", "cat: an empty vector of f32[0] added at 2",
+     "cat = torch.cat([x, y, x_1], dim=-1); relu = torch.relu(cat); return (relu,)", "f32[2, 3], f32[2, 3], f32[0]"),
     ("input_values", "cat", "x: special", CAT, 'f32[2, 3](values="special"), f32[2, 3]'),
     ("input_values", "cat", "x: large", CAT, 'f32[2, 3](values="large"), f32[2, 3]'),
     ("input_values", "linear", "3 inputs: torch.float16, w large",
@@ -250,6 +272,7 @@ UNFIT = (
     ("input_values", "linear", "3 inputs: large", "x: large"),
     ("modules", "tower", "first.in_features: 4 -> 5", "second.out_features: 4 -> 5"),
     ("fresh_operands", "cat", "cat[0][0]: x -> f32[]", "cat[0][0]: x -> f64[2, 3]"),
+    ("members", "stacked", "stack: wider of f32[4] added at 1", "stack: a new input of f32[2] added at 1"),
     ("one_input", "linear", "b also in the place of w", "x also in the place of w"),
     ("ranks", "cat", "x: leading dim added", "2 inputs: leading dim added"),
     ("equations", "einsum", "einsum 'ij,jk->ik' -> 'jj,jk->ik'", "einsum 'ij,jk->ik' -> 'jk,ij->ik'"),
@@ -270,7 +293,8 @@ NOT_OFFERED = (
     ("values", "tower"), ("defaults", "tower"), ("spellings", "tower"), ("exchanged", "tower"),
     ("writes", "aten"), ("in_place", "aten"), ("out", "aten"), ("gradients", "aten"), ("sequences", "aten"),
     ("keywords", "recorded"), ("defaults", "recorded"),
-    ("epilogue", "cat"), ("sections", "cat"), ("reads", "cat"), ("operand_lists", "linear"), ("modules", "cat"),
+    ("epilogue", "cat"), ("sections", "cat"), ("reads", "cat"), ("operand_lists", "linear"), ("members", "linear"),
+    ("modules", "cat"),
     ("modes", "cat"), ("sharing", "cat"), ("equations", "cat"), ("together", "cat"), ("single_site", "cat"),
     ("neighbours", "cat"), ("absent_operands", "cat"), ("one_input", "split"),
     ("order", "epilogue"), ("regions", "aten"), ("unread_inputs", "cat"), ("attributes", "cat"), ("everything", "cat"),

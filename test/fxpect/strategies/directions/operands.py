@@ -78,7 +78,7 @@ def operands(d: Draft) -> Iterator[Edit]:
         sites = list(_tensor_sites(d, node))
         for path, operand in sites:
             for other in everything:
-                if other is operand or other >= node or not d.trial.fits(calls={node: _with_put(node, path, other)}):
+                if other is operand or other >= node or not d.trial.fits(calls={node: with_put(node, path, other)}):
                     continue
                 repeated = any(o is other for _, o in sites)
                 what = "repeated operand" if repeated else f"{_kind(other)} as operand"
@@ -86,9 +86,9 @@ def operands(d: Draft) -> Iterator[Edit]:
                            f"{op} {what}", _replacing(node.name, path, other.name))
         for i, (first, a) in enumerate(sites):
             for second, b in sites[i + 1:]:
-                if a is not b and d.trial.fits(calls={node: _with_put(node, first, b, second, a)}):
+                if a is not b and d.trial.fits(calls={node: with_put(node, first, b, second, a)}):
                     def swap(draft: Draft, name=node.name, first=first, second=second, a=a.name, b=b.name):
-                        _put(draft, draft.node(name), first, draft.node(b), second, draft.node(a))
+                        put(draft, draft.node(name), first, draft.node(b), second, draft.node(a))
 
                     yield Edit("operands", f"{node.name}: {a.name} and {b.name} swapped", f"{op} operands swapped",
                                swap)
@@ -127,7 +127,7 @@ def operand_lists(d: Draft) -> Iterator[Edit]:
             orders += [("only one", [k]) for k in range(n)]
             for what, order in orders:
                 new = type(value)([value[j] for j in order])
-                if not d.trial.fits(calls={node: _with_put(node, (i,), new)}):
+                if not d.trial.fits(calls={node: with_put(node, (i,), new)}):
                     continue
 
                 def permute(draft: Draft, name=node.name, i=i, order=order):
@@ -140,7 +140,7 @@ def operand_lists(d: Draft) -> Iterator[Edit]:
                 if other < node:
                     for k in (0, n // 2, n):
                         new = type(value)([*value[:k], other, *value[k:]])
-                        if not d.trial.fits(calls={node: _with_put(node, (i,), new)}):
+                        if not d.trial.fits(calls={node: with_put(node, (i,), new)}):
                             continue
 
                         def add(draft: Draft, name=node.name, i=i, k=k, other=other.name):
@@ -161,12 +161,12 @@ def fresh_operands(d: Draft) -> Iterator[Edit]:
             if not is_static(like):
                 continue
             for what, spec in _fresh_specs(like):
-                if not d.trial.fits(calls={node: _with_put(node, path, d.sample(spec))}):
+                if not d.trial.fits(calls={node: with_put(node, path, d.sample(spec))}):
                     continue
 
                 def apply(draft: Draft, name=node.name, path=path, spec=spec):
                     new = draft.add_input(spec)
-                    _put(draft, draft.node(name), path, new)
+                    put(draft, draft.node(name), path, new)
 
                 yield Edit("fresh_operands", f"{node.name}{_dotted(path)}: {operand.name} -> {spec!r}",
                            f"{op} operand {what}", apply)
@@ -174,7 +174,7 @@ def fresh_operands(d: Draft) -> Iterator[Edit]:
             beside = not d.functional or len(list(_tensor_sites(d, node))) > 1
             if len(path) == 1 and (path[0] != 0 or node.op == "call_function") and beside:
                 for number in (2, 0.5, 0, 1):
-                    if not d.trial.fits(calls={node: _with_put(node, path, number)}):
+                    if not d.trial.fits(calls={node: with_put(node, path, number)}):
                         continue
                     yield Edit("fresh_operands", f"{node.name}{_dotted(path)}: {operand.name} -> {number}",
                                f"{op} operand is a number", _replacing(node.name, path, number))
@@ -306,7 +306,7 @@ def _tensor_sites(d: Draft, node: Node) -> Iterator[tuple[tuple, Node]]:
                     yield (i, j), item
 
 
-def _with_put(node: Node, *sites: Any) -> Call:
+def with_put(node: Node, *sites: Any) -> Call:
     """Return the call with other values at some sites, each a path and the value there."""
     args, kwargs = list(node.args), dict(node.kwargs)
     for path, value in zip(sites[::2], sites[1::2], strict=True):
@@ -316,13 +316,14 @@ def _with_put(node: Node, *sites: Any) -> Call:
     return Call(node.op, node.target, tuple(args), kwargs)
 
 
-def _put(draft: Draft, node: Node, *sites: Any) -> None:
-    call = _with_put(node, *sites)
+def put(draft: Draft, node: Node, *sites: Any) -> None:
+    """Put other values at some sites of a call, each a path and the value there."""
+    call = with_put(node, *sites)
     draft.set_args(node, call.args, dict(call.kwargs))
 
 
 def _replacing(name: str, path: tuple, value: Any) -> Callable[[Draft], None]:
-    return lambda draft: _put(draft, draft.node(name), path, draft.node(value) if isinstance(value, str) else value)
+    return lambda draft: put(draft, draft.node(name), path, draft.node(value) if isinstance(value, str) else value)
 
 
 def _dotted(path: tuple) -> str:

@@ -1,4 +1,4 @@
-"""Pieces: a tensor cut unevenly, into empty sections, by a list or a number; pieces unread, read twice, permuted."""
+"""Pieces: a tensor cut unevenly, into empty sections, by a list or a number; unread, read twice, permuted, mixed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch.fx import Node
 
-from fxpect.strategies.draft import Draft, Edit, Inapplicable
+from fxpect.specs import spec_of
+from fxpect.strategies.draft import Draft, Edit, Inapplicable, is_static
 from fxpect.strategies.signatures import base_name, slots
 
 aten = torch.ops.aten
@@ -56,7 +57,7 @@ def sections(d: Draft) -> Iterator[Edit]:
 
 
 def reads(d: Draft) -> Iterator[Edit]:
-    """A piece read by two getitems, by a negative index, by a slice of the pieces; every piece but one."""
+    """A piece read by two getitems, by a negative index, late, in the place of another, of an equal call."""
     for node, _, sizes, readers in _splits(d, unbind=True):
         n = len(sizes)
         op = base_name(node.target)
@@ -103,6 +104,31 @@ def reads(d: Draft) -> Iterator[Edit]:
                     first.prepend(reader)
 
         yield Edit("reads", f"pieces of {node.name} read late", f"{op} pieces read late", late)
+    yield from _crossed(d)
+
+
+def _crossed(d: Draft) -> Iterator[Edit]:
+    """Yield that one result of a call, or each second one, is that of an equal call on a new input."""
+    for node in d.calls():
+        source = next((operand for operand in node.all_input_nodes if d.tensor(operand) is not None), None)
+        readers = [user for user in node.users if user.target is operator.getitem and isinstance(user.args[1], int)]
+        if source is None or not is_static(d.tensor(source)) or len(readers) < 2 or \
+                not isinstance(d.val(node), (list, tuple)):
+            continue
+        spec = spec_of(d.tensor(source))
+        readers.sort(key=lambda reader: reader.args[1])
+        for moved in dict.fromkeys((tuple(readers[:1]), tuple(readers[-1:]), tuple(readers[1::2]))):
+            def apply(draft: Draft, at=node.name, source=source.name, spec=spec, moved=moved):
+                call = draft.node(at)
+                twin = draft.insert(call, call.op, call.target, call.args, dict(call.kwargs))
+                twin.replace_input_with(draft.node(source), draft.add_input(spec))
+                for reader in moved:
+                    other = draft.node(reader.name)
+                    draft.set_args(other, (twin, other.args[1]))
+
+            names = " and ".join(reader.name for reader in moved)
+            yield Edit("reads", f"{names} of {base_name(node.target)} called again on another {source.name}",
+                       f"{base_name(node.target)} piece of an equal call", apply)
 
 
 def _splits(d: Draft, unbind: bool = False) -> Iterator[tuple[Node, int, list[int], list[Node]]]:
