@@ -552,6 +552,16 @@ CUTS = (
             ("if form(new) == form(node):", "if len(parts) > 1 or form(new) == form(node):"),
         ),
         "numerics",
+        ("operand_lists", "members"),
+    ),
+    Planted(
+        "takes a part given twice for one",
+        "copy_single_cat",
+        (
+            ("if len(parts) != 1:", "if len(set(parts)) != 1:"),
+            ("if form(new) == form(node):", "if len(parts) > 1 or form(new) == form(node):"),
+        ),
+        "numerics",
         ("operand_lists",),
         only=("operand_lists",),
     ),
@@ -671,6 +681,22 @@ CUTS = (
         within=80,
     ),
     Planted(
+        "takes the pieces of two equal splits for those of one",
+        "copy_split_cat",
+        (
+            (
+                "any(part.args[0] is not split for part in parts)",
+                "any(part.args[0].args[1:] != split.args[1:] for part in parts)",
+            ),
+        ),
+        "numerics",
+        ("reads",),
+        only=("reads",),
+        helper="_pieces",
+        model=_rejoined,
+        inputs=(T(4, 4),),
+    ),
+    Planted(
         "hands out the source where the pieces are rows",
         "copy_split_cat",
         (
@@ -735,8 +761,7 @@ CUTS = (
             ("if form(new) != form(reader):", "if False:"),
         ),
         "numerics",
-        ("reads",),
-        only=("reads",),
+        ("reads", "order"),
         model=_thirds,
         inputs=(T(2, 6),),
     ),

@@ -69,6 +69,11 @@ GRAPHS = {
               "second = torch.nn.functional.layer_norm(first, (3,), eps=1e-05); return (second,)",
               (T(2, 3),), "dynamo"),
     "vector": ("x", "sin = torch.ops.aten.sin.default(x); return (sin,)", (T(3),), "aten"),
+    "chunks": ("x", "chunk = torch.chunk(x, 2); a = operator.getitem(chunk, 0); b = operator.getitem(chunk, 1); "
+               "reshape = a.reshape(1, 3); reshape_1 = b.reshape(1, 3); add = torch.add(reshape, reshape_1); "
+               "return (add,)", (T(2, 3),), "symbolic"),
+    "written": ("x, y", "put = torch.ops.aten.slice_scatter.default(x, y, 0, 1, 3); return (put,)", (T(3, 2), T(2, 2)),
+                "aten"),
     "stacked": ("x, y", "stack = torch.stack([x, y]); return (stack,)", (T(2), T(2)), "dynamo"),
     "two": ("x, y", "sin = torch.ops.aten.sin.default(x); exp = torch.ops.aten.exp.default(y); "
             "sub = torch.ops.aten.sub.Tensor(sin, exp); return (sub,)", (T(2, 3), T(2, 3)), "aten"),
@@ -257,6 +262,52 @@ OFFERED: tuple[tuple[str, ...], ...] = (
     ("tensors_for_numbers", "epilogue", "mul.other: 2 -> f32[]",
      "add = torch.ops.aten.add.Tensor(x, y); mul = torch.ops.aten.mul.Tensor(add, x_1); "
      "copy_ = torch.ops.aten.copy_.default(x, add); return (mul,)", "f32[2, 3], f32[2, 3], f32[]"),
+    ("restrided", "written", "x of one row repeated",
+     "slice_1 = torch.ops.aten.slice.Tensor(x, 0, 0, 1); expand = torch.ops.aten.expand.default(slice_1, [3, 2]); "
+     "slice_scatter = torch.ops.aten.slice_scatter.default(expand, y, 0, 1, 3); return (slice_scatter,)"),
+    ("restrided", "stacked", "stack of overlapping rows",
+     "stack = torch.stack([x, y]); clone = torch.clone(stack, memory_format=torch.contiguous_format); "
+     "as_strided = torch.as_strided(clone, [2, 2], [1, 1]); return (as_strided,)"),
+    ("restrided", "cat", "relu of cat in other strides, viewed flat",
+     "cat = torch.cat([x, y], dim=-1); transpose = torch.transpose(cat, 0, -1); "
+     "clone = torch.clone(transpose, memory_format=torch.contiguous_format); "
+     "transpose_1 = torch.transpose(clone, 0, -1); relu = torch.relu(transpose_1); "
+     "permute = torch.permute(relu, [1, 0]); view = permute.view(-1); return (relu, view)"),
+    ("operands", "written", "put[1]: y -> the last items of x",
+     "slice_1 = torch.ops.aten.slice.Tensor(x, 0, 1, 3); "
+     "slice_scatter = torch.ops.aten.slice_scatter.default(x, slice_1, 0, 1, 3); return (slice_scatter,)"),
+    ("operands", "linear", "linear[2]: b -> a row of x",
+     "select = torch.select(x, 0, 0); linear = torch.nn.functional.linear(x, w, select); "
+     "permute = linear.permute(1, 0); tanh = torch.tanh(permute); return (tanh,)"),
+    ("copies", "vector", "div of 0.0 and of -0.0 to x, subtracted",
+     "sin = torch.ops.aten.sin.default(x); div = torch.ops.aten.div.Tensor(x, 0.0); "
+     "div_1 = torch.ops.aten.div.Tensor(x, -0.0); sub = torch.ops.aten.sub.Tensor(div, div_1); return (sin, sub)"),
+    ("copies", "cat", "cat twice, returned",
+     "cat = torch.cat([x, y], dim=-1); relu = torch.relu(cat); cat_1 = torch.cat([x, y], dim=-1); "
+     "return (relu, cat, cat_1)"),
+    ("copies", "cat", "cat twice, subtracted",
+     "cat = torch.cat([x, y], dim=-1); relu = torch.relu(cat); cat_1 = torch.cat([x, y], dim=-1); "
+     "sub = torch.sub(cat, cat_1); return (relu, sub)"),
+    ("extra_users", "vector", "items by a tensor(sin) returned too",
+     "sin = torch.ops.aten.sin.default(x); index = torch.ops.aten.index.Tensor(sin, [x_1]); return (sin, index)",
+     'f32[3], i64[2](values="index:3")'),
+    ("extra_users", "stacked", "items by a list(stack) returned too",
+     "stack = torch.stack([x, y]); getitem = operator.getitem(stack, [0, -1]); return (stack, getitem)"),
+    ("inserted", "stacked", "2 * x after y",
+     "mul = operator.mul(2, y); stack = torch.stack([x, mul]); return (stack,)"),
+    ("inserted", "stacked", "x * x after stack",
+     "stack = torch.stack([x, y]); mul = operator.mul(stack, stack); return (mul,)"),
+    ("random", "split", "rand_like(a), then rand_like(x)",
+     "split = torch.split(x, 2, dim=-1); getitem = operator.getitem(split, 0); rand_like = torch.rand_like(getitem); "
+     "rand_like_1 = torch.rand_like(x); getitem_1 = operator.getitem(split, 1); "
+     "mul = operator.mul(getitem, getitem_1); return (mul, rand_like, rand_like_1)"),
+    ("reads", "chunks", "b read of a slice",
+     "chunk = torch.chunk(x, 2); getitem = operator.getitem(chunk, 0); reshape = getitem.reshape(1, 3); "
+     "getitem_1 = operator.getitem(chunk, slice(1, None, None)); getitem_2 = operator.getitem(getitem_1, 0); "
+     "reshape_1 = getitem_2.reshape(1, 3); add = torch.add(reshape, reshape_1); return (add,)"),
+    ("removed", "chunks", "every reshape keeps the sizes, reshape_1 left out",
+     "chunk = torch.chunk(x, 2); getitem = operator.getitem(chunk, 0); reshape = getitem.reshape(1, 3); "
+     "getitem_1 = operator.getitem(chunk, 1); add = torch.add(reshape, getitem_1); return (add,)"),
     ("sequences", "cat", "cat argument 0 as tuple",
      "cat = torch.cat((x, y), dim=-1); relu = torch.relu(cat); return (relu,)"),
 )
@@ -272,6 +323,9 @@ UNFIT = (
     ("input_values", "linear", "3 inputs: large", "x: large"),
     ("modules", "tower", "first.in_features: 4 -> 5", "second.out_features: 4 -> 5"),
     ("fresh_operands", "cat", "cat[0][0]: x -> f32[]", "cat[0][0]: x -> f64[2, 3]"),
+    ("restrided", "vector", "x in other strides", "x of one row repeated"),
+    ("reads", "split", "a read of a slice", "a by index -2"),
+    ("operands", "linear", "linear[2]: b -> the first items of x", "linear[2]: b -> a row of x"),
     ("members", "stacked", "stack: wider of f32[4] added at 1", "stack: a new input of f32[2] added at 1"),
     ("one_input", "linear", "b also in the place of w", "x also in the place of w"),
     ("ranks", "cat", "x: leading dim added", "2 inputs: leading dim added"),
@@ -298,7 +352,7 @@ NOT_OFFERED = (
     ("modes", "cat"), ("sharing", "cat"), ("equations", "cat"), ("together", "cat"), ("single_site", "cat"),
     ("neighbours", "cat"), ("absent_operands", "cat"), ("one_input", "split"),
     ("order", "epilogue"), ("regions", "aten"), ("unread_inputs", "cat"), ("attributes", "cat"), ("everything", "cat"),
-    ("restrided", "vector"), ("tensors_for_numbers", "cat"), ("modes", "cat"),
+    ("tensors_for_numbers", "cat"), ("modes", "cat"),
 )
 
 

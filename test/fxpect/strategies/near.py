@@ -25,6 +25,7 @@ from fxpect.strategies.directions import (
     operands,
     pieces,
     spelling,
+    strides,
     structure,
 )
 from fxpect.strategies.draft import Draft, Edit, Inapplicable
@@ -71,7 +72,7 @@ DIRECTIONS = {
     "sequences": arguments.sequences,
     "order": arrangement.order,
     "tensors_for_numbers": operands.tensors_for_numbers,
-    "restrided": structure.restrided,
+    "restrided": strides.restrided,
     "regions": arrangement.regions,
     "attributes": attributes.attributes,
     "everything": attributes.everything,

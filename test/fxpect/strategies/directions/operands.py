@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch.fx import Node
 
-from fxpect.specs import T, spec_of
+from fxpect.specs import T, TensorSpec, spec_of
 from fxpect.strategies.directions.arguments import DIM_NAMES, assign, tries
 from fxpect.strategies.directions.inputs import dtype_class
 from fxpect.strategies.draft import Draft, Edit, Inapplicable, is_static
@@ -23,17 +24,27 @@ def extra_users(d: Draft) -> Iterator[Edit]:
     for node in d.tensors():
         if node.op == "get_attr" or not d.may_be_returned(node):
             continue
-        kind = _kind(node)
+        kind = kind_of(node)
         for reader, function, overload in _readers(d, node):
-            for late in (False, True):
-                def apply(draft: Draft, name=node.name, f=function, o=overload, late=late):
-                    source = draft.node(name)
-                    op, target = draft.method(f, o)
-                    point = {"before": draft.output} if late else {}
-                    draft.add_output(draft.insert(source, op, target, (source,), **point))
+            call = d.method(function, overload)
+            trigger = f"alias of {kind}" if reader == "alias" else f"extra user of {kind}"
+            yield from _read_by(node, reader, trigger, *call)
+        for index, target, args in _indices(d, node):
+            yield from _read_by(node, f"items {index}", f"extra user of {kind}, {index}", "call_function", target, args)
 
-                yield Edit("extra_users", f"{reader}({node.name}) returned too" + (", last" if late else ""),
-                           f"alias of {kind}" if reader == "alias" else f"extra user of {kind}", apply)
+
+def _read_by(node: Node, reader: str, trigger: str, op: str, target: Any, args: tuple = ()) -> Iterator[Edit]:
+    """Yield that a value is read by one more call, right after it or last; a spec among the arguments is an input."""
+    for late in (False, True):
+        def apply(draft: Draft, late=late):
+            source = draft.node(node.name)
+            given = [draft.add_input(arg) if isinstance(arg, TensorSpec) else arg for arg in args]
+            if given and draft.functional and target is aten.index.Tensor:
+                given = [given]
+            point = {"before": draft.output} if late else {}
+            draft.add_output(draft.insert(source, op, target, (source, *given), **point))
+
+        yield Edit("extra_users", f"{reader}({node.name}) returned too" + (", last" if late else ""), trigger, apply)
 
 
 def outputs(d: Draft) -> Iterator[Edit]:
@@ -48,10 +59,10 @@ def outputs(d: Draft) -> Iterator[Edit]:
         if not isinstance(d.val(node), torch.Tensor) or not d.may_be_returned(node):
             continue
         what = "returned twice" if node in returned else "returned too"
-        yield Edit("outputs", f"{node.name} {what}", f"{_kind(node)} {what}",
+        yield Edit("outputs", f"{node.name} {what}", f"{kind_of(node)} {what}",
                    lambda draft, name=node.name: draft.add_output(draft.node(name)))
         if node not in returned:
-            yield Edit("outputs", f"{node.name} returned first", f"{_kind(node)} returned first",
+            yield Edit("outputs", f"{node.name} returned first", f"{kind_of(node)} returned first",
                        lambda draft, name=node.name: _set_outputs(draft, [draft.node(name), *draft.output_list()]))
     if d.capture in ("export", "export-nonstrict", "make_fx", "symbolic"):
         for value in (None, 1):
@@ -71,7 +82,7 @@ def outputs(d: Draft) -> Iterator[Edit]:
 
 
 def operands(d: Draft) -> Iterator[Edit]:
-    """A tensor operand replaced by another value of the graph, swapped, or given twice."""
+    """A tensor operand replaced by another value of the graph or a view of one, swapped, or given twice."""
     everything = [n for n in d.tensors()]
     for node in d.calls():
         op = base_name(node.target)
@@ -81,7 +92,7 @@ def operands(d: Draft) -> Iterator[Edit]:
                 if other is operand or other >= node or not d.trial.fits(calls={node: with_put(node, path, other)}):
                     continue
                 repeated = any(o is other for _, o in sites)
-                what = "repeated operand" if repeated else f"{_kind(other)} as operand"
+                what = "repeated operand" if repeated else f"{kind_of(other)} as operand"
                 yield Edit("operands", f"{node.name}{_dotted(path)}: {operand.name} -> {other.name}",
                            f"{op} {what}", _replacing(node.name, path, other.name))
         for i, (first, a) in enumerate(sites):
@@ -92,6 +103,44 @@ def operands(d: Draft) -> Iterator[Edit]:
 
                     yield Edit("operands", f"{node.name}: {a.name} and {b.name} swapped", f"{op} operands swapped",
                                swap)
+    yield from _views_of_another(d)
+
+
+def _views_of_another(d: Draft) -> Iterator[Edit]:
+    """Yield that one operand of a call is a view of another: its first items, its last, or one row for all."""
+    for node in d.calls():
+        sites = list(_tensor_sites(d, node))
+        for path, operand in sites:
+            for source in dict.fromkeys(other for _, other in sites if other is not operand):
+                for what, calls in _views_like(d, d.tensor(operand), d.tensor(source)):
+                    view = d.trial.values[source]
+                    for target, *args in calls:
+                        view = target(view, *args)
+                    if not d.trial.fits(calls={node: with_put(node, path, view)}):
+                        continue
+
+                    def apply(draft: Draft, at=node.name, path=path, source=source.name, calls=calls):
+                        call, view = draft.node(at), draft.node(source)
+                        for target, *args in calls:
+                            view = draft.insert(None, "call_function", target, (view, *args), before=call)
+                        put(draft, call, path, view)
+
+                    yield Edit("operands", f"{node.name}{_dotted(path)}: {operand.name} -> {what} of {source.name}",
+                               f"{base_name(node.target)} operand is a view of another", apply)
+
+
+def _views_like(d: Draft, like: torch.Tensor | None, source: torch.Tensor | None) -> Iterator[tuple[str, list]]:
+    """Yield views of ``source`` that may stand for ``like``: what they are, and the calls that make them."""
+    if not is_static(like) or not is_static(source) or not source.dim() or not source.shape[0]:
+        return
+    select, narrow = (aten.select.int, aten.slice.Tensor) if d.functional else (torch.select, torch.narrow)
+    yield "a row", [(select, 0, 0)]
+    if like.dim() != source.dim() or like.shape == source.shape or \
+            any(small > large for small, large in zip(like.shape, source.shape)):
+        return
+    for what, last in (("the first items", False), ("the last items", True)):
+        yield what, [(narrow, dim, start := (large - small) * last, start + small if d.functional else small)
+                     for dim, (small, large) in enumerate(zip(like.shape, source.shape)) if small != large]
 
 
 def one_input(d: Draft) -> Iterator[Edit]:
@@ -271,6 +320,24 @@ def _readers(d: Draft, node: Node) -> Iterator[tuple[str, Any, Any]]:
     yield "alias", torch.detach, aten.alias.default
 
 
+def _indices(d: Draft, node: Node) -> Iterator[tuple[str, Any, tuple]]:
+    """Yield ways to take items of a value: what kind of index it is, what is called, and with what."""
+    value = d.tensor(node)
+    if not is_static(value) or not value.dim() or not value.shape[0]:
+        return
+    some = T(2, dtype=torch.int64, values=f"index:{value.shape[0]}")
+    if d.functional:
+        yield "by a tensor", aten.index.Tensor, (some,)
+        yield "from the end", aten.slice.Tensor, (0, -1, 2**63 - 1)
+        yield "by a step", aten.slice.Tensor, (0, 0, 2**63 - 1, 2)
+        return
+    yield "by a tensor", operator.getitem, (some,)
+    yield "by a list", operator.getitem, ([0, -1],)
+    yield "from the end", operator.getitem, (slice(-1, None),)
+    yield "by a step", operator.getitem, (slice(None, None, 2),)
+    yield "by None", operator.getitem, (None,)
+
+
 def _fresh_specs(like: torch.Tensor) -> Iterator[tuple[str, Any]]:
     base = spec_of(like)
     shape = tuple(int(s) for s in like.shape)
@@ -284,6 +351,8 @@ def _fresh_specs(like: torch.Tensor) -> Iterator[tuple[str, Any]]:
         yield "broadcast", T(1, *shape[1:], dtype=like.dtype)
         yield "broadcast", T(*shape[:-1], 1, dtype=like.dtype)
         yield "of lower rank", T(*shape[1:], dtype=like.dtype)
+        if len(shape) > 2:
+            yield "of lower rank", T(shape[-1], dtype=like.dtype)
         yield "one larger", T(*shape[:-1], shape[-1] + 1, dtype=like.dtype)
         yield "one larger", T(shape[0] + 1, *shape[1:], dtype=like.dtype)
         yield "empty", T(0, *shape[1:], dtype=like.dtype)
@@ -292,7 +361,8 @@ def _fresh_specs(like: torch.Tensor) -> Iterator[tuple[str, Any]]:
     yield "of higher rank", T(2, *shape, dtype=like.dtype)
 
 
-def _kind(node: Node) -> str:
+def kind_of(node: Node) -> str:
+    """Return what a value is in a trigger: an input, an attribute, or the name of an operator."""
     return {"placeholder": "an input", "get_attr": "an attribute"}.get(node.op) or base_name(node.target)
 
 

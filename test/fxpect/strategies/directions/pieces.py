@@ -105,6 +105,7 @@ def reads(d: Draft) -> Iterator[Edit]:
 
         yield Edit("reads", f"pieces of {node.name} read late", f"{op} pieces read late", late)
     yield from _crossed(d)
+    yield from _sliced(d)
 
 
 def _crossed(d: Draft) -> Iterator[Edit]:
@@ -129,6 +130,25 @@ def _crossed(d: Draft) -> Iterator[Edit]:
             names = " and ".join(reader.name for reader in moved)
             yield Edit("reads", f"{names} of {base_name(node.target)} called again on another {source.name}",
                        f"{base_name(node.target)} piece of an equal call", apply)
+
+
+def _sliced(d: Draft) -> Iterator[Edit]:
+    """Yield that a result is read of a slice of all results, where the stage writes that down."""
+    if d.capture != "symbolic":
+        return
+    for reader in d.calls():
+        if reader.target is not operator.getitem or not isinstance(d.val(reader.args[0]), (list, tuple)):
+            continue
+
+        def apply(draft: Draft, at=reader.name):
+            read = draft.node(at)
+            results, index = read.args
+            some = draft.insert(None, "call_function", operator.getitem, (results, slice(index, None)), before=read)
+            draft.set_args(read, (some, 0))
+
+        if isinstance(reader.args[1], int):
+            yield Edit("reads", f"{reader.name} read of a slice", f"{base_name(reader.args[0].target)} results sliced",
+                       apply)
 
 
 def _splits(d: Draft, unbind: bool = False) -> Iterator[tuple[Node, int, list[int], list[Node]]]:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch.fx import Node
 
 from fxpect.specs import TensorSpec, spec_of
+from fxpect.strategies.directions.operands import kind_of
 from fxpect.strategies.draft import Draft, Edit, Inapplicable, is_static, own_attribute
 from fxpect.strategies.signatures import base_name
 from fxpect.strategies.trial import Call
@@ -46,7 +47,15 @@ UNARY: tuple[tuple[str, Any, Any, tuple], ...] = (
     ("sum", torch.sum, aten.sum.default, ()),
     ("sort", None, None, ()),
 )
-POINTWISE = frozenset({"neg", "relu", "tanh", "add one", "mul two"})
+# Views that do nothing, given this of the value they are called on.
+KEEPING = {**dict.fromkeys(("view", "reshape", "expand"), lambda value: [*value.shape]),
+           "permute": lambda value: [*range(value.dim())]}
+HERE = object()  # where the value itself stands among the arguments, if not first
+PYTHON: tuple[tuple[str, Any, tuple], ...] = (
+    ("x * 2", operator.mul, (2,)), ("2 * x", operator.mul, (2, HERE)), ("x * x", operator.mul, (HERE, HERE)),
+    ("x + 1", operator.add, (1,)), ("-x", operator.neg, ()),
+)
+POINTWISE = frozenset({"neg", "relu", "tanh", "add one", "mul two", *(name for name, _, _ in PYTHON)})
 METHODS: tuple[tuple[str, str, tuple], ...] = (
     ("contiguous", "contiguous", ()), ("to f64", "to", (torch.float64,)), ("to f16", "to", (torch.float16,)),
     ("to bf16", "to", (torch.bfloat16,)), ("to i64", "long", ()), ("to c64", "to", (torch.complex64,)),
@@ -77,7 +86,7 @@ def inserted(d: Draft) -> Iterator[Edit]:
             continue
         for name, op, target, args, kwargs in _insertable(d, node):
             try:
-                value = d.trial.value(Call(op, target, (node, *args), kwargs))
+                value = d.trial.value(Call(op, target, _around(node, args), kwargs))
             except Exception:  # of another dtype or rank than the operator takes
                 continue
             users = list(node.users)
@@ -88,37 +97,16 @@ def inserted(d: Draft) -> Iterator[Edit]:
 
                 def apply(draft: Draft, at=node.name, op=op, target=target, args=args, kwargs=kwargs, only=only):
                     source = draft.node(at)
-                    new = draft.insert(source, op, target, (source, *args), kwargs)
+                    new = draft.insert(source, op, target, _around(source, args), kwargs)
                     keep = draft.node(only) if only else None
                     source.replace_all_uses_with(
                         new, delete_user_cb=lambda user: user is not new and (keep is None or user is keep))
 
                 where = f" for {only}" if only else ""
-                trigger = f"{name} after {_kind(node)}"
+                trigger = f"{name} after {kind_of(node)}"
                 if name in POINTWISE:  # one flaw, whichever of them shows it
-                    trigger = f"pointwise after {_kind(node)}, {name}"
+                    trigger = f"pointwise after {kind_of(node)}, {name}"
                 yield Edit("inserted", f"{name} after {node.name}{where}", trigger, apply)
-
-
-def restrided(d: Draft) -> Iterator[Edit]:
-    """A value laid out in another order of dims, the values and the sizes being the same."""
-    for node in d.tensors():
-        value = d.tensor(node)
-        if value is None or not node.users or value.dim() < 2 or node.op == "get_attr":
-            continue
-
-        def apply(draft: Draft, at=node.name):
-            source = draft.node(at)
-            made = draft.insert(source, *draft.method(torch.transpose, aten.transpose.int), (source, 0, -1))
-            first = made
-            made = draft.insert(made, *draft.method(torch.clone, aten.clone.default), (made,),
-                                {"memory_format": torch.contiguous_format})
-            made = draft.insert(made, *draft.method(torch.transpose, aten.transpose.int), (made, 0, -1))
-            source.replace_all_uses_with(made, delete_user_cb=lambda user: user is not first)
-
-        strided = d.trial.values[node].transpose(0, -1).clone(memory_format=torch.contiguous_format).transpose(0, -1)
-        if d.trial.fits({node: strided}):
-            yield Edit("inserted", f"{node.name} in other strides", f"{_kind(node)} in other strides", apply)
 
 
 def removed(d: Draft) -> Iterator[Edit]:
@@ -136,6 +124,28 @@ def removed(d: Draft) -> Iterator[Edit]:
 
             yield Edit("removed", f"{node.name} removed, {source.name} read instead",
                        f"{base_name(node.target)} removed", apply)
+    yield from _one_of_alike(d)
+
+
+def _one_of_alike(d: Draft) -> Iterator[Edit]:
+    """Yield that alike views, such as the reshapes of several pieces, keep the sizes, and one of them is not there."""
+    for name in sorted(KEEPING):
+        alike = [node for node in d.calls() if base_name(node.target) == name and node.args
+                 and is_static(d.tensor(node.args[0]))]
+        if len(alike) < 2 or not d.trial.fits({node: d.trial.values[node.args[0]] for node in alike}):
+            continue
+        for gone in dict.fromkeys((alike[0], alike[len(alike) // 2], alike[-1])):
+            def apply(draft: Draft, gone=gone.name, alike=alike, sizes_of=KEEPING[name]):
+                for node in (draft.node(each.name) for each in alike):
+                    source = node.args[0]
+                    if node.name == gone:
+                        node.replace_all_uses_with(source)
+                        continue
+                    sizes = sizes_of(draft.tensor(source))
+                    draft.set_args(node, (source, *sizes) if node.op == "call_method" else (source, sizes), {})
+
+            yield Edit("removed", f"every {name} keeps the sizes, {gone.name} left out", f"{name} left out for one",
+                       apply)
 
 
 def exchanged(d: Draft) -> Iterator[Edit]:
@@ -197,7 +207,7 @@ def _swaps(d: Draft, first: Node, second: Node) -> bool:
 def copies(d: Draft) -> Iterator[Edit]:
     """A second pattern: on the same or other inputs or parameters, fed by the first, or sharing its first steps.
 
-    And two calls whose constants only compare equal.
+    And two calls whose constants only compare equal, or one call twice.
     """
     calls = [node for node in d.calls() if d.may_be_returned(node)]
     owned = any(node.op == "call_module" or node.op == "get_attr" and d.tensor(node) is not None
@@ -216,6 +226,7 @@ def copies(d: Draft) -> Iterator[Edit]:
                                lambda draft, how=how, other=(node.name, where, value + 1):
                                _copy_all(draft, how, constant=other))
     yield from _lookalikes(d)
+    yield from _called_twice(d)
     tensors = [n.name for n in d.placeholders if d.tensor(n) is not None]
     if len(tensors) > 1:
         for name in tensors:
@@ -243,7 +254,7 @@ def copies(d: Draft) -> Iterator[Edit]:
                     draft.add_output(twin)
 
                 yield Edit("copies", f"{node.name} called again on another {source.name}",
-                           f"{_kind(node)} called again", apply)
+                           f"{kind_of(node)} called again", apply)
 
 
 def _lookalikes(d: Draft) -> Iterator[Edit]:
@@ -254,14 +265,49 @@ def _lookalikes(d: Draft) -> Iterator[Edit]:
         for function, overload, constants in ((torch.add, aten.add.Tensor, (1, 1.0)),
                                               (torch.mul, aten.mul.Tensor, (1, True)),
                                               (torch.div, aten.div.Tensor, (0.0, -0.0))):
-            def apply(draft: Draft, at=node.name, function=function, overload=overload, constants=constants):
-                source = draft.node(at)
-                calls = [draft.insert(source, *draft.method(function, overload), (source, each)) for each in constants]
-                for call in calls:
-                    draft.add_output(call)
+            call = d.method(function, overload)
+            made = [Call(*call, (node, each)) for each in constants]
+            for how in ("returned", "subtracted") if _subtracts(d, *made) else ("returned",):
+                def apply(draft: Draft, at=node.name, made=made, how=how):
+                    source = draft.node(at)
+                    first, second = ((call.op, call.target, (source, call.args[1])) for call in made)
+                    twins = [draft.insert(source, *first)]
+                    _add_results(draft, [*twins, draft.insert(twins[0], *second)], how)
 
-            what = f"{function.__name__} of {constants[0]} and of {constants[1]}"
-            yield Edit("copies", f"{what} to {node.name}", what, apply)
+                what = f"{function.__name__} of {constants[0]} and of {constants[1]}"
+                yield Edit("copies", f"{what} to {node.name}, {how}", f"{what}, {how}", apply)
+
+
+def _called_twice(d: Draft) -> Iterator[Edit]:
+    """Yield that one call is made twice, on the same operands, and both results are returned, or subtracted."""
+    for node in d.calls():
+        if d.tensor(node) is None or not d.may_be_returned(node):
+            continue
+        call = Call(node.op, node.target, node.args, node.kwargs)
+        for how in ("returned", "subtracted") if _subtracts(d, call, call) else ("returned",):
+            def apply(draft: Draft, at=node.name, how=how):
+                call = draft.node(at)
+                twin = draft.insert(call, call.op, call.target, call.args, dict(call.kwargs))
+                _add_results(draft, [twin] if how == "returned" and call in draft.returned() else [call, twin], how)
+
+            yield Edit("copies", f"{node.name} twice, {how}", f"{kind_of(node)} twice, {how}", apply)
+
+
+def _subtracts(d: Draft, *calls: Call) -> bool:
+    """Whether the results of two calls can be subtracted, as those of type bool cannot."""
+    try:
+        d.trial.value(Call(*d.method(torch.sub, aten.sub.Tensor), tuple(map(d.trial.value, calls))))
+    except Exception:  # whatever it says, it would say it of the step
+        return False
+    return True
+
+
+def _add_results(draft: Draft, made: list[Node], how: str) -> None:
+    """Return calls, of which the last one comes last, or what their difference is."""
+    if how == "subtracted":
+        made = [draft.insert(made[-1], *draft.method(torch.sub, aten.sub.Tensor), tuple(made))]
+    for call in made:
+        draft.add_output(call)
 
 
 def random_operators(d: Draft) -> Iterator[Edit]:
@@ -295,13 +341,36 @@ def random_operators(d: Draft) -> Iterator[Edit]:
                         draft.add_output(new)
 
                 yield Edit("random", f"{times} {name}({node.name}) {how}", f"{times} {name}", apply)
+    yield from _draws_in_order(d)
+
+
+def _draws_in_order(d: Draft) -> Iterator[Edit]:
+    """Yield a draw that reads a result, and after it one that reads nothing of it: what moves the result swaps them."""
+    given = next((node for node in d.placeholders if _is_float(d, node)), None)
+    for node in d.calls():
+        if given is None or not _is_float(d, node) or not d.may_be_returned(node):
+            continue
+
+        def apply(draft: Draft, at=node.name, given=given.name):
+            call, target = draft.node(at), draft.method(torch.rand_like, aten.rand_like.default)
+            first = draft.insert(call, *target, (call,))
+            draft.add_output(first)
+            draft.add_output(draft.insert(first, *target, (draft.node(given),)))
+
+        yield Edit("random", f"rand_like({node.name}), then rand_like({given.name})", "two draws in order", apply)
 
 
 # ---------------------------------------------------------------------- helpers
 
 
-def _kind(node: Node) -> str:
-    return {"placeholder": "an input", "get_attr": "an attribute"}.get(node.op) or base_name(node.target)
+def _is_float(d: Draft, node: Node) -> bool:
+    value = d.tensor(node)
+    return value is not None and value.dtype.is_floating_point
+
+
+def _around(value: Node, args: tuple) -> tuple:
+    """Return arguments with a value in the marked places, or before them all."""
+    return tuple(value if arg is HERE else arg for arg in args) if HERE in args else (value, *args)
 
 
 def _insertable(d: Draft, node: Node) -> Iterator[tuple[str, str, Any, tuple, dict]]:
@@ -320,6 +389,8 @@ def _insertable(d: Draft, node: Node) -> Iterator[tuple[str, str, Any, tuple, di
         if target is not None:
             yield name, "call_function", target, args, kwargs
     if not d.functional:
+        for name, function, args in PYTHON:
+            yield name, "call_function", function, args, {}
         for name, method, args in METHODS:
             if method == "permute":
                 args = (*range(rank - 1, -1, -1),)
