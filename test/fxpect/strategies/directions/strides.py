@@ -64,25 +64,31 @@ def _sharing_memory(d: Draft, shape: list[int]) -> list[tuple[str, list[Call]]]:
 
 
 def _viewed_as_laid_out(d: Draft, node: Node, calls: list[Call]) -> Iterator[Edit]:
-    """Yield that an operand is laid out in another order, and the result, which follows it, viewed as it lies."""
-    for source in dict.fromkeys(node.all_input_nodes):
+    """Yield that an operand is laid out in another order, and the result, which follows it, viewed as it lies.
+
+    Where the result follows the first operand, as a sum does, the second is the first.
+    """
+    flat = Call("call_function", aten.view.default, ([-1],)) if d.functional else Call("call_method", "view", (-1,))
+    for i, source in enumerate(node.args[:2]):
         like = d.tensor(source)
-        if like is None or like.dim() < 2:
+        if like is None or like.dim() < 2 or not all(d.tensor(arg) is not None for arg in node.args[:i]):
             continue
+        args = (source, *node.args[:i], *node.args[i + 1:])
         try:
             operand = _chained(d, d.trial.values[source], calls)
-            value = d.trial.value(Call(node.op, node.target, node.args, node.kwargs), {source: operand})
+            value = d.trial.value(Call(node.op, node.target, args, node.kwargs), {source: operand})
         except Exception:  # such as a view that asks for the strides that were
             continue
         order = sorted(range(value.dim()), key=lambda dim: -value.stride(dim))
-        if value.is_contiguous() or not value.permute(order).is_contiguous():
+        if value.is_contiguous() or not value.permute(order).is_contiguous() or not d.trial.fits({node: value}):
             continue
-        flat = Call("call_function", aten.view.default, ([-1],)) if d.functional else Call("call_method", "view", (-1,))
         seen = [Call(*d.method(torch.permute, aten.permute.default), (order,)), flat]
 
-        def apply(draft: Draft, at=node.name, source=source.name, seen=seen):
+        def apply(draft: Draft, at=node.name, i=i, seen=seen):
             call = draft.node(at)
-            _insert_chain(draft, draft.node(source), calls, {call})
+            source = call.args[i]
+            draft.set_args(call, (source, *call.args[:i], *call.args[i + 1:]))
+            _insert_chain(draft, source, calls, {call})
             for each in seen:
                 call = draft.insert(call, each.op, each.target, (call, *each.args))
             draft.add_output(call)
