@@ -323,6 +323,7 @@ UNFIT = (
     ("input_values", "linear", "3 inputs: large", "x: large"),
     ("modules", "tower", "first.in_features: 4 -> 5", "second.out_features: 4 -> 5"),
     ("fresh_operands", "cat", "cat[0][0]: x -> f32[]", "cat[0][0]: x -> f64[2, 3]"),
+    ("restrided", "epilogue", "x of one row repeated", "y of one row repeated"),
     ("restrided", "vector", "x in other strides", "x of one row repeated"),
     ("reads", "split", "a read of a slice", "a by index -2"),
     ("operands", "linear", "linear[2]: b -> the first items of x", "linear[2]: b -> a row of x"),

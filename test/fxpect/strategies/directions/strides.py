@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch.fx import Node
 
+from fxpect.contracts import is_copy
 from fxpect.strategies.directions.operands import kind_of
 from fxpect.strategies.draft import Draft, Edit, is_static
 from fxpect.strategies.trial import Call
@@ -24,7 +25,8 @@ def restrided(d: Draft) -> Iterator[Edit]:
     other_order = _in_other_order(d)
     for node in d.tensors():
         value = d.tensor(node)
-        if value is None or not node.users or not value.dim() or node.op == "get_attr":
+        if value is None or not node.users or not value.dim() or node.op == "get_attr" or \
+                any(is_copy(user) and user.args[0] is node for user in node.users):  # what is written to stays itself
             continue
         ways = [("in other strides", other_order)] if value.dim() > 1 else []
         if is_static(value) and value.numel() > 1:
