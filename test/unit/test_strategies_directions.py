@@ -68,6 +68,8 @@ GRAPHS = {
     "norms": ("x", "first = torch.nn.functional.layer_norm(x, (3,), eps=1e-05); "
               "second = torch.nn.functional.layer_norm(first, (3,), eps=1e-05); return (second,)",
               (T(2, 3),), "dynamo"),
+    "vector weight": ("x, w", "linear = torch.nn.functional.linear(x, w); return (linear,)", (T(3, 4), T(5, 4)),
+                      "dynamo"),
     "vector": ("x", "sin = torch.ops.aten.sin.default(x); return (sin,)", (T(3),), "aten"),
     "chunks": ("x", "chunk = torch.chunk(x, 2); a = operator.getitem(chunk, 0); b = operator.getitem(chunk, 1); "
                "reshape = a.reshape(1, 3); reshape_1 = b.reshape(1, 3); add = torch.add(reshape, reshape_1); "
@@ -227,6 +229,11 @@ OFFERED: tuple[tuple[str, ...], ...] = (
     ("removed", "cat", "relu removed, cat read instead",
      "cat = torch.cat([x, y], dim=-1); return (cat,)"),
     ("ranks", "cat", "2 inputs: leading dim added", CAT, "f32[2, 2, 3], f32[2, 2, 3]"),
+    ("ranks", "split", "x: dim of 4 put in at 1",
+     "split = torch.split(x, 2, dim=-1); getitem = operator.getitem(split, 0); "
+     "getitem_1 = operator.getitem(split, 1); mul = operator.mul(getitem, getitem_1); return (mul,)", "f32[4, 4, 4]"),
+    ("ranks", "vector weight", "x, w: a dim more and one less",
+     "linear = torch.nn.functional.linear(x, w); return (linear,)", "f32[2, 3, 4], f32[4]"),
     ("order", "two", "sin right before sub",
      "sin = torch.ops.aten.sin.default(x); exp = torch.ops.aten.exp.default(y); "
      "sub = torch.ops.aten.sub.Tensor(sin, exp); return (sub,)"),  # as text it is the same graph
@@ -330,6 +337,7 @@ UNFIT = (
     ("members", "stacked", "stack: wider of f32[4] added at 1", "stack: a new input of f32[2] added at 1"),
     ("one_input", "linear", "b also in the place of w", "x also in the place of w"),
     ("ranks", "cat", "x: leading dim added", "2 inputs: leading dim added"),
+    ("ranks", "cat", "x, y: a dim more and one less", "2 inputs: leading dim added"),
     ("equations", "einsum", "einsum 'ij,jk->ik' -> 'jj,jk->ik'", "einsum 'ij,jk->ik' -> 'jk,ij->ik'"),
     ("values", "sums", "sum.dim: 1 -> 3 (2 calls)", "sum.dim: 1 -> 2 (2 calls)"),
     ("gradients", "cat", "x: requires_grad=False", "x: requires_grad=True"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -101,8 +103,7 @@ def gradients(d: Draft) -> Iterator[Edit]:
 
 def sizes(d: Draft) -> Iterator[Edit]:
     """Every dim of one size changed alike, with the constants that say it; one dim of one input alone."""
-    present = sorted({s for spec in d.inputs if isinstance(spec, TensorSpec) for s in spec.shape if isinstance(s, int)})
-    for old in present:
+    for old in _present_sizes(d):
         def grown(spec: TensorSpec, old=old, new=0):
             return spec.replace(shape=tuple(new if s == old else s for s in spec.shape),
                                 layout=None if isinstance(spec.layout, tuple) else spec.layout) \
@@ -126,7 +127,10 @@ def sizes(d: Draft) -> Iterator[Edit]:
 
 
 def ranks(d: Draft) -> Iterator[Edit]:
-    """A dim more or less in one input or in all: batched, unbatched, zero-dim."""
+    """A dim more or less in one input or in all: batched, unbatched, zero-dim.
+
+    With another of a size that then fits; in two inputs at once, in the same way or one more and one less.
+    """
     tensors = _tensor_inputs(d)
     groups = [[i] for i in tensors] + ([tensors] if len(tensors) > 1 else [])
     for group in groups:
@@ -137,6 +141,37 @@ def ranks(d: Draft) -> Iterator[Edit]:
                              ("last dim removed", lambda shape: shape[:-1])):
             yield from _on(d, "ranks", group,
                            lambda spec, change=change: spec.replace(shape=change(spec.shape), layout=None), what, what)
+    present = sorted({size for value in map(d.tensor, d.tensors()) if value is not None
+                      for size in value.shape if isinstance(size, int)})
+    for i in tensors:
+        for what, trigger, shape in _fitted_shapes(d.inputs[i].shape, present):
+            yield from _on(d, "ranks", [i], lambda spec, shape=shape: spec.replace(shape=shape, layout=None), what,
+                           trigger)
+    for a, b in itertools.permutations(tensors, 2):
+        more, less = (2, *d.inputs[a].shape), d.inputs[b].shape[1:]
+        pairs = [("a dim more and one less", {a: more, b: less})]
+        if a < b and len(tensors) > 2:
+            pairs += [("a dim more each", {a: more, b: (2, *d.inputs[b].shape)}),
+                      ("a dim less each", {a: d.inputs[a].shape[1:], b: less})]
+        for what, shapes in pairs:
+            changes = {i: functools.partial(TensorSpec.replace, shape=shape, layout=None)
+                       for i, shape in shapes.items()}
+            yield from _on(d, "ranks", [a, b], changes, what, f"two inputs: {what}",
+                           who=f"{d.placeholders[a].name}, {d.placeholders[b].name}")
+
+
+def _present_sizes(d: Draft) -> list[int]:
+    return sorted({s for spec in d.inputs if isinstance(spec, TensorSpec) for s in spec.shape if isinstance(s, int)})
+
+
+def _fitted_shapes(shape: tuple[Any, ...], sizes: list[int]) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
+    """Yield what is done, its trigger and the new shape: a dim more or less, and a size that is another input's."""
+    for at in range(1, len(shape)):
+        for size in sizes:
+            yield f"dim of {size} put in at {at}", "a dim put in", (*shape[:at], size, *shape[at:])
+            if size != shape[at]:
+                yield (f"leading dim removed, then dim {at - 1} of {size}",
+                       "leading dim removed and a size that fits", (*shape[1:at], size, *shape[at + 1:]))
 
 
 # ---------------------------------------------------------------------- helpers
@@ -192,7 +227,8 @@ def _inexact(dtype: torch.dtype) -> bool:
     return dtype.is_floating_point or dtype.is_complex
 
 
-def _on(d: Draft, direction: str, group: list[int], change: Callable[[TensorSpec], TensorSpec], what: str,
+def _on(d: Draft, direction: str, group: list[int],
+        change: Callable[[TensorSpec], TensorSpec] | Mapping[int, Callable[[TensorSpec], TensorSpec]], what: str,
         trigger: str, calls: dict[Node, Call] | None = None, who: str = "") -> Iterator[Edit]:
     """Yield the edit that changes the specs of a group of inputs, where that says something new and fits.
 
@@ -202,7 +238,7 @@ def _on(d: Draft, direction: str, group: list[int], change: Callable[[TensorSpec
     new: dict[int, TensorSpec] = {}
     for i in group:
         with contextlib.suppress(SpecError):  # a spec that no tensor can meet
-            changed = change(d.inputs[i])
+            changed = (change[i] if isinstance(change, Mapping) else change)(d.inputs[i])
             if changed != d.inputs[i]:
                 new[i] = changed
     if not new or not d.trial.fits({holders[i]: d.sample(spec) for i, spec in new.items()}, calls):
