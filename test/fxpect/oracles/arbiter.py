@@ -12,7 +12,7 @@ import torch
 from fxpect.oracles.difference import Difference, element_difference, roughly_equal, same_bits
 from fxpect.oracles.nudging import NudgedRun
 from fxpect.oracles.observe import Key, Observation
-from fxpect.oracles.rounding import CleanNode, CleanRun
+from fxpect.oracles.rounding import CleanNode, CleanRun, base_name
 from fxpect.oracles.widening import ExactRun, widen, widen_args
 
 SAMPLES = 6
@@ -26,6 +26,10 @@ ULPS = 4.0
 MARGIN = 4
 # The floating dtype that an integer of the same width may be the bits of.
 _FLOAT_OF = {torch.int16: torch.float16, torch.int32: torch.float32, torch.int64: torch.float64}
+
+_ACCUMULATING = frozenset(
+    "addbmm addmm addmv baddbmm bilinear bmm conv1d conv2d conv3d convolution dot einsum inner linear matmul mm mv "
+    "tensordot vdot".split())
 
 # What is wrong, and the elements where it is.
 Wrong = tuple[str, torch.Tensor]
@@ -127,10 +131,11 @@ class Arbiter:
         samples = self.samples_of(key, before)
         said = self.truth.get(key)
         truth = said.detach() if said is not None and _alike(said, before) else widen(before)
-        kind_before, kind_after = _kind(before), _kind(after)
+        whole = before.is_complex() and self._accumulates
+        kind_before, kind_after = _kind(before, whole), _kind(after, whole)
         settled = torch.ones_like(kind_before, dtype=torch.bool)
         for sample in samples:
-            settled &= _kind(sample) == kind_before
+            settled &= _kind(sample, whole) == kind_before
         # Where the graph before overflows though the truth does not, another order of additions gives another overflow,
         # and a gradient, a sum over all that is read, may overflow or not even near the end of the range.
         overflows = (kind_before != 0) & torch.isfinite(truth)
@@ -143,7 +148,7 @@ class Arbiter:
         far = (kind_before == 0) & (kind_after == 0) & ((widen(after) - centre).abs() > room)
         if bool((moved | far).any()) and self.rewritten is not None:
             for sample in self.rewritten.samples_of(key, before):
-                reached = (_kind(sample) == kind_before) & (
+                reached = (_kind(sample, whole) == kind_before) & (
                     (kind_before != 0) | ((widen(sample) - centre).abs() <= room)
                 )
                 moved, far = moved & ~reached, far & ~reached
@@ -154,6 +159,11 @@ class Arbiter:
         if not before.is_complex():
             yield "signed-zero", _zero_signs(before, after, truth, samples)
 
+    @functools.cached_property
+    def _accumulates(self) -> bool:
+        """Whether the graph adds products up: of a complex infinity kernels then differ in which parts become NaN."""
+        return any(base_name(node) in _ACCUMULATING for node in self.gm.graph.nodes if node.op.startswith("call_"))
+
     def _exact(self, key: Key) -> bool:
         output = self.gm.graph.output_node()
         return self.clean[output].exact if key[0] == "output" and output in self.clean else False
@@ -163,14 +173,13 @@ def _alike(value: Any, like: torch.Tensor) -> bool:
     return isinstance(value, torch.Tensor) and value.shape == like.shape
 
 
-def _kind(tensor: torch.Tensor) -> torch.Tensor:
-    """Return 0 where finite, 1 where +inf, 2 where -inf, 3 where NaN; of complex numbers 0 or 3.
-
-    Which parts of a complex product with an infinity are NaN differs from kernel to kernel (C99, annex G.5.1).
-    """
-    if tensor.is_complex():
+def _kind(tensor: torch.Tensor, whole: bool = False) -> torch.Tensor:
+    """Return 0 where finite, 1 where +inf (or a complex inf), 2 where -inf, 3 where NaN; ``whole`` tells 0 and 3 alone."""
+    if whole:
         return torch.where(torch.isfinite(tensor), 0, 3).to(torch.int8)
-    kind = torch.isinf(tensor).to(torch.int8) + (tensor == -torch.inf).to(torch.int8)
+    kind = torch.isinf(tensor).to(torch.int8)
+    if not tensor.is_complex():
+        kind += (tensor == -torch.inf).to(torch.int8)
     return torch.where(torch.isnan(tensor), 3, kind)
 
 
