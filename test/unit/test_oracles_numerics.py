@@ -11,6 +11,7 @@ from fxpect.oracles.difference import same_bits
 from fxpect.oracles.evidence import ERROR, NOTE, Evidence
 from fxpect.oracles.memory import copy_args
 from fxpect.oracles.numerics import check_numerics, find_numerics
+from fxpect.oracles.randomness import flat_outputs
 
 aten = torch.ops.aten
 
@@ -114,6 +115,14 @@ class NumericsTests(unittest.TestCase):
     def test_new_infinity(self):
         """A finite number that became infinite is reported."""
         self.fails("inf", "got inf", lambda x: x / 2 * 3, lambda x: x * 3 / 2, torch.tensor([2e38, 1.0]))
+
+    def test_calls_after_the_output(self):
+        """The outputs of a graph in which a pass put calls behind the output node are still found."""
+        gm = torch.fx.symbolic_trace(lambda x: x + 1)
+        output = gm.graph.output_node()
+        with gm.graph.inserting_after(output):
+            gm.graph.call_function(torch.neg, (output.args[0],))
+        self.assertEqual([leaf.name for leaf in flat_outputs(gm, {})], ["add"])
 
     def test_another_overflow(self):
         """Where the graph itself overflows on its way to a finite number, another overflow is no difference."""

@@ -76,7 +76,8 @@ def random_outputs(evidence: Evidence) -> set[int]:
 
 def flat_outputs(gm: torch.fx.GraphModule, counts: Mapping[str, int]) -> list[Any]:
     """Return what gives each flat output, a node as often as it gives tensors; ``counts`` are those, by name."""
-    leaves = pytree.tree_leaves(gm.graph.output_node().args[0])
+    output = next(iter(gm.graph.find_nodes(op="output")))  # not always the last node of a graph that a pass made
+    leaves = pytree.tree_leaves(output.args[0])
     return [leaf for leaf in leaves for _ in range(counts.get(leaf.name, 1) if isinstance(leaf, torch.fx.Node) else 1)]
 
 
