@@ -174,7 +174,7 @@ def _alike(value: Any, like: torch.Tensor) -> bool:
 
 
 def _kind(tensor: torch.Tensor, whole: bool = False) -> torch.Tensor:
-    """Return 0 where finite, 1 where +inf (or a complex inf), 2 where -inf, 3 where NaN; 0 and 3 alone for ``whole``."""
+    """Return 0 where finite, 1 where +inf (or a complex inf), 2 where -inf, 3 where NaN; for ``whole`` only 0 and 3."""
     if whole:
         return torch.where(torch.isfinite(tensor), 0, 3).to(torch.int8)
     kind = torch.isinf(tensor).to(torch.int8)
