@@ -106,6 +106,26 @@ class MetadataTests(unittest.TestCase):
             coarser_split,
         )
 
+    def test_reshaped_in_place(self):
+        """What holds a tensor that is reshaped later may say either shape; what is made of it is looked at."""
+        text = """
+            def forward(self, x):
+                split = x.split(4, 0)
+                getitem = operator.getitem(split, 0)
+                t_ = getitem.t_()
+                relu = torch.relu(getitem)
+                return (relu,)
+            """
+        example = capture(text, (T(4, 3),), capture="dynamo")
+        self.assertIn('split: "(f32[3, 4]', example.text)
+        check_metadata(evidence(example, lambda graph: None))
+
+        def forget(graph):
+            relu = next(node for node in graph.nodes if node.target is torch.relu)
+            relu.meta["example_value"] = graph.find_nodes(op="placeholder")[0].meta["example_value"]
+
+        self.fails("shape-stale", "relu", "expected [3, 4], as the node gives; got [4, 3]", example, forget)
+
     def test_symbolic_shape(self):
         """A symbolic entry is measured at the sizes that the inputs have."""
         example = capture(lambda x: aten.cat([x, x]) * 2, (T("B", 3),))

@@ -89,6 +89,11 @@ CAT = "cat = torch.cat([x, y], dim=-1); relu = torch.relu(cat); return (relu,)"
 OFFERED: tuple[tuple[str, ...], ...] = (
     ("extra_users", "cat", "neg(cat) returned too",
      "cat = torch.cat([x, y], dim=-1); relu = torch.relu(cat); neg = torch.neg(cat); return (relu, neg)"),
+    ("extra_users", "scale", "2 * scale returned too",
+     'self.scale: "f32[4](parameter=True)"; scale = self.scale; mul = torch.mul(x, scale); '
+     "mul_1 = operator.mul(2, scale); return (mul, mul_1)"),
+    ("extra_users", "vector", "2 - sin returned too",
+     "sin = torch.ops.aten.sin.default(x); sub = torch.ops.aten.sub.Tensor(2, sin); return (sin, sub)"),
     ("keywords", "tower", "Dropout.input as keyword",
      "self.first = torch.nn.Linear(4, 4); self.second = torch.nn.Linear(4, 4); self.drop = torch.nn.Dropout(); "
      "first = self.first(x); second = self.second(first); drop = self.drop(input=second); return drop"),
@@ -99,6 +104,27 @@ OFFERED: tuple[tuple[str, ...], ...] = (
      "cat = torch.cat([x, y], dim=0); relu = torch.relu(cat); return (relu,)"),
     ("writes", "cat", "add_ on x before relu",
      "cat = torch.cat([x, y], dim=-1); add_ = x.add_(1); relu = torch.relu(cat); return (relu,)"),
+    ("writes", "cat", "t_ on cat before relu",
+     "cat = torch.cat([x, y], dim=-1); t_ = cat.t_(); relu = torch.relu(cat); return (relu,)"),
+    ("writes", "split", "unsqueeze_ on b before mul",
+     "split = torch.split(x, 2, dim=-1); getitem = operator.getitem(split, 0); "
+     "getitem_1 = operator.getitem(split, 1); unsqueeze_ = getitem_1.unsqueeze_(0); "
+     "mul = operator.mul(getitem, getitem_1); return (mul,)"),
+    ("writes", "sums", "squeeze_ on sum_1 before sum_2",
+     "sum_1 = torch.sum(x, dim=1, keepdim=True); squeeze_ = sum_1.squeeze_(1); sum_2 = torch.sum(sum_1, dim=1); "
+     "return (sum_2,)"),
+    ("writes", "sums", "unsqueeze_ on sum_1 last, returned",
+     "sum_1 = torch.sum(x, dim=1, keepdim=True); sum_2 = torch.sum(sum_1, dim=1); "
+     "unsqueeze_ = sum_1.unsqueeze_(0); return (sum_2, sum_1)"),
+    ("writes", "split", "t_ on a copy of x before mul",
+     "clone = x.clone(); split = torch.split(clone, 2, dim=-1); getitem = operator.getitem(split, 0); "
+     "getitem_1 = operator.getitem(split, 1); t_ = clone.t_(); mul = operator.mul(getitem, getitem_1); return (mul,)"),
+    ("writes", "cat", "add_ on a copy of x before cat",
+     "transpose = x.transpose(0, -1); clone = transpose.clone(); add_ = clone.add_(1); "
+     "cat = torch.cat([clone, y], dim=-1); relu = torch.relu(cat); return (relu,)", "f32[3, 2], f32[2, 3]"),
+    ("writes", "cat", "add_ on x, a view of which is read, last",
+     "transpose = x.transpose(0, -1); cat = torch.cat([transpose, y], dim=-1); relu = torch.relu(cat); "
+     "add_ = x.add_(1); return (relu,)", "f32[3, 2], f32[2, 3]"),
     ("operands", "cat", "cat[0][1]: y -> x",
      "cat = torch.cat([x, x], dim=-1); relu = torch.relu(cat); return (relu,)"),
     ("copies", "cat", "two patterns on other inputs",
@@ -198,6 +224,11 @@ OFFERED: tuple[tuple[str, ...], ...] = (
     ("epilogue", "aten", "add copied into x last",
      "add = torch.ops.aten.add.Tensor(x, y); permute = torch.ops.aten.permute.default(add, [1, 0]); "
      "copy_ = torch.ops.aten.copy_.default(x, add); return (permute,)"),
+    ("epilogue", "epilogue", "y advanced last, a view of it read",
+     "permute = torch.ops.aten.permute.default(y, [1, 0]); add = torch.ops.aten.add.Tensor(x, permute); "
+     "mul = torch.ops.aten.mul.Tensor(add, 2); add_1 = torch.ops.aten.add.Tensor(y, 1); "
+     "copy_ = torch.ops.aten.copy_.default(x, add); copy__1 = torch.ops.aten.copy_.default(y, add_1); return (mul,)",
+     "f32[2, 3], f32[3, 2]"),
     ("exchanged", "aten", "add: add -> maximum",
      "maximum = torch.ops.aten.maximum.default(x, y); "
      "permute = torch.ops.aten.permute.default(maximum, [1, 0]); return (permute,)"),
@@ -239,12 +270,17 @@ OFFERED: tuple[tuple[str, ...], ...] = (
      "sub = torch.ops.aten.sub.Tensor(sin, exp); return (sub,)"),  # as text it is the same graph
     ("regions", "cat", "relu alone without gradients",
      "cat = torch.cat([x, y], dim=-1); _set_grad_enabled = torch._C._set_grad_enabled(False); "
-     "relu = torch.relu(cat); _set_grad_enabled_1 = torch._C._set_grad_enabled(True); return (relu,)"),
-    ("regions", "cat", "relu and what follows under autocast",
-     "cat = torch.cat([x, y], dim=-1); "
+     "relu = torch.relu(cat); _set_grad_enabled_1 = torch._C._set_grad_enabled(True); return (relu,)",
+     "f32[2, 3](requires_grad=True), f32[2, 3](requires_grad=True)"),
+    ("regions", "linear", "linear to permute under autocast",
      "_enter_autocast = torch.amp.autocast_mode._enter_autocast('cpu', torch.bfloat16, True, None); "
-     "relu = torch.relu(cat); _exit_autocast = torch.amp.autocast_mode._exit_autocast(_enter_autocast); "
-     "return (relu,)"),
+     "linear = torch.nn.functional.linear(x, w, b); permute = linear.permute(1, 0); "
+     "_exit_autocast = torch.amp.autocast_mode._exit_autocast(_enter_autocast); tanh = torch.tanh(permute); "
+     "return (tanh,)"),
+    ("regions", "cat", "cat and what follows under autocast",
+     "_enter_autocast = torch.amp.autocast_mode._enter_autocast('cpu', torch.bfloat16, True, None); "
+     "cat = torch.cat([x, y], dim=-1); relu = torch.relu(cat); "
+     "_exit_autocast = torch.amp.autocast_mode._exit_autocast(_enter_autocast); return (relu,)"),
     ("unread_inputs", "aten", "an unread number",
      "add = torch.ops.aten.add.Tensor(x, y); permute = torch.ops.aten.permute.default(add, [1, 0]); return (permute,)",
      "f32[2, 3], f32[2, 3], f32[]"),
@@ -254,6 +290,8 @@ OFFERED: tuple[tuple[str, ...], ...] = (
     ("attributes", "scale", "scale of shape []",
      'self.scale_1: "f32[](requires_grad=True)" = 1.0; '
      "scale_1 = self.scale_1; mul = torch.mul(x, scale_1); return mul"),
+    ("unread_inputs", "cat", "an unread view of x",
+     "cat = torch.cat([x, y], dim=-1); relu = torch.relu(cat); unsqueeze = torch.unsqueeze(x, 0); return (relu,)"),
     ("attributes", "scale", "scale zero",
      'self.scale_1: "f32[4](requires_grad=True)" = [0.0, 0.0, 0.0, 0.0]; '
      "scale_1 = self.scale_1; mul = torch.mul(x, scale_1); return mul"),
@@ -342,6 +380,12 @@ UNFIT = (
     ("values", "sums", "sum.dim: 1 -> 3 (2 calls)", "sum.dim: 1 -> 2 (2 calls)"),
     ("gradients", "cat", "x: requires_grad=False", "x: requires_grad=True"),
     ("attributes", "scale", "scale of shape [4, 1]", "scale of shape [1]"),
+    ("writes", "linear", "unsqueeze_ on linear before permute", "t_ on linear before permute"),
+    ("writes", "split", "unsqueeze_ on x before mul", "unsqueeze_ on a copy of x before mul"),
+    ("epilogue", "epilogue", "x advanced last", "y advanced last"),
+    ("unread_inputs", "cat", "an unread input like x", "an unread result of cat"),
+    ("unread_inputs", "aten", "an unread view of x", "an unread input like x"),
+    ("regions", "split", "a alone under autocast", "split and what follows under autocast"),
 )
 
 # what is done to the graph called "linear", why it does not fit
@@ -360,7 +404,7 @@ NOT_OFFERED = (
     ("modules", "cat"),
     ("modes", "cat"), ("sharing", "cat"), ("equations", "cat"), ("together", "cat"), ("single_site", "cat"),
     ("neighbours", "cat"), ("absent_operands", "cat"), ("one_input", "split"),
-    ("order", "epilogue"), ("regions", "aten"), ("unread_inputs", "cat"), ("attributes", "cat"), ("everything", "cat"),
+    ("order", "epilogue"), ("regions", "aten"), ("attributes", "cat"), ("everything", "cat"),
     ("tensors_for_numbers", "cat"), ("modes", "cat"),
 )
 
@@ -619,7 +663,8 @@ class ContractTests(unittest.TestCase):
             return {edit.what.partition(" ")[0] for edit in edits(graph(name), ("writes",), outside=outside)["writes"]}
 
         self.assertEqual((writers("cat"), writers("tower"), writers("aten")),
-                         ({"add_", "setitem", "zero_"}, {"add_", "zero_"}, set()))
+                         ({"add_", "setitem", "zero_", "unsqueeze_", "t_"}, {"add_", "zero_", "unsqueeze_", "t_"},
+                          set()))
         found = next(e for e in edits(graph("aten"), ("writes",), outside=True)["writes"] if "before permute" in e.what)
         self.assertIn("torch.ops.aten.add_.Tensor(", body(step(graph("aten"), found, outside=True)))
 

@@ -47,6 +47,19 @@ class TrialTests(unittest.TestCase):
         self.assertTrue(self.trial.fits(edges={self.add: {self.y: torch.ones(1)}}))
         self.assertFalse(self.trial.fits(edges={self.mm: {self.y: half}}))
 
+    def test_a_write_more(self):
+        """A call that reshapes or writes fits before a node when all that follow still run; the values stay."""
+        end = self.mm.next
+        with trying():
+            for method, args, before, expected in (("t_", (self.add,), self.mm, True), ("t_", (self.mm, 1), end, False),
+                                                   ("unsqueeze_", (self.add, 0), self.mm, False),
+                                                   ("unsqueeze_", (self.add, 0), end, True),
+                                                   ("zero_", (self.x,), self.add, True)):
+                call = Call("call_method", method, args)
+                self.assertEqual(self.trial.takes(call, before), expected, f"{method} before {before}")
+        self.assertEqual(self.trial.values[self.x].shape, (3, 3))
+        self.assertTrue(self.trial.values[self.x].any())
+
     def test_what_ends_the_process_is_not_run(self):
         """A tensor as an int, a number as a dtype: refused before torch divides by zero or reads past its tables."""
         zero, keys = torch.zeros(()), torch.ones(2, 5, 8)

@@ -1,5 +1,6 @@
 """Types are recomputed by running nodes on fake tensors, whole graphs or one node."""
 
+import re
 import unittest
 
 import torch
@@ -81,6 +82,22 @@ class PropagationTests(unittest.TestCase):
 
         self.assertIn('x: "f32[2, 8]"', graph_text(module))
         self.assertIn('t_: "f32[8, 2](stride=(1, 8))"', graph_text(module))
+
+    def test_in_place_changes_of_shape_are_read(self):
+        """What was computed is on record in its last shape, as Dynamo has it; who reads it earlier has the first."""
+        text = """
+            def f(self, x: "f32[4, 3]"):
+                mul: "f32[3, 4](stride=(1, 3))" = torch.mul(x, 2)
+                add: "f32[4, 3]" = torch.add(mul, x)
+                t_: "f32[3, 4](stride=(1, 3))" = mul.t_()
+                relu: "f32[3, 4](stride=(1, 3))" = torch.relu(mul)
+                return (add, relu)
+            """
+        printed = graph_text(parse_graph(text))
+        untyped = re.sub(r': "(?!f32.4, 3."\):)[^"]*"', "", text)
+
+        self.assertEqual(graph_text(parse_graph(untyped)), printed)
+        self.assertIn('mul: "f32[3, 4](stride=(1, 3))"', printed)
 
     def test_parameters_and_modules_become_fake(self):
         """Attributes and submodules take part with fake copies of their tensors."""

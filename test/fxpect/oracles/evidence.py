@@ -91,7 +91,7 @@ class Evidence:
         draws = self.ran.error is not None or self.ran.drew
         options = {} if draws else {"seed": None}
         seen = self.observe_after(grads=self.grads, backward=False, interpreter=make, **options)
-        seen.trace, seen.stopped_at = runs[0].trace, runs[0].current
+        seen.trace, seen.stopped_at, seen.reshaped = runs[0].trace, runs[0].current, runs[0].reshaped
         return seen
 
     @functools.cached_property

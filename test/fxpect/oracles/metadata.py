@@ -15,7 +15,7 @@ from fxpect.examples import copy_graph_module
 from fxpect.oracles.evidence import NOTE, Evidence, raise_first
 from fxpect.oracles.observe import Trace
 from fxpect.oracles.shapes import Symbols, kept_shapes
-from fxpect.text.propagation import RESHAPING_INPLACE, propagate
+from fxpect.text.propagation import propagate
 
 # Ends the cause where the node was there before the pass: what it is given changed, what is said of it did not.
 STALE = "-stale"
@@ -40,8 +40,8 @@ def find_metadata(evidence: Evidence) -> Iterator[CheckFailure]:
     known = {node.name for node in evidence.before.graph.nodes if evidence.meta_key in node.meta}
     for node in evidence.after.graph.nodes:
         got = trace.get(node.name)
-        if got is None or any(user.target in RESHAPING_INPLACE for user in node.users):
-            continue  # where it is reshaped in place later, what is on record may be of before or after that
+        if got is None or node.name in evidence.interpreted.reshaped:
+            continue  # what is on record may be of before or after that: Dynamo keeps the last shape
         meta = node.meta
         for key in ("val", "example_value"):
             if key in meta:

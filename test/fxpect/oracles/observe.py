@@ -36,8 +36,8 @@ class Observation:
     the module's tensors after the run; ``rng`` is the state of the CPU generator after it; ``grads`` maps
     keys of arguments and attributes to gradients (None where there is none), and is None when none were
     asked for. ``error`` is what the run raised, ``grad_error`` what the backward raised; ``trace`` maps
-    node names to the tensors of their results where the run was asked to keep them, and ``stopped_at`` is
-    the last node it reached.
+    node names to the tensors of their results where the run was asked to keep them, ``reshaped`` names those
+    whose very tensor is reshaped in place later, and ``stopped_at`` is the last node it reached.
     """
 
     initial: list[Any]
@@ -52,6 +52,7 @@ class Observation:
     error: Exception | None = None
     grad_error: Exception | None = None
     trace: dict[str, list[Trace]] = dataclasses.field(default_factory=dict)
+    reshaped: set[str] = dataclasses.field(default_factory=set)
     stopped_at: torch.fx.Node | None = None
 
     def values(self) -> dict[Key, Any]:

@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from fxpect.oracles.difference import form_difference, roughly_equal
 from fxpect.oracles.observe import Trace
+from fxpect.text.propagation import RESHAPING_INPLACE
 
 if TYPE_CHECKING:
     from fxpect.oracles.evidence import Evidence
@@ -20,13 +21,15 @@ class TracingRun:
     """Runs a graph as ``fx.Interpreter`` does, keeps each node's form, fills uninitialised memory.
 
     A graph that reads what ``empty`` left behind then gives something else than its generated code.
-    ``poison`` is the number it is filled with. A loop of its own: it runs for every example that is judged.
+    ``poison`` is the number it is filled with. ``reshaped`` names the nodes whose very tensor a later node reshapes.
+    A loop of its own: it runs for every example that is judged.
     """
 
     def __init__(self, gm: torch.fx.GraphModule, poison: int = 113):
         self.module, self.poison = gm, poison
         self.trace: dict[str, list[Trace]] = {}
         self.current: torch.fx.Node | None = None
+        self.reshaped: set[str] = set()
 
     def run(self, *args: Any) -> Any:
         """Run the graph and return its output; ``current`` is the node at which it raised."""
@@ -41,6 +44,8 @@ class TracingRun:
                 if node.op == "output":
                     return _plain(given[0])
                 value = self._call(node, given, named)
+                if node.target in RESHAPING_INPLACE:
+                    self.reshaped.update(early.name for early, result in env.items() if _holds(result, given[0]))
             env[node] = value
             if isinstance(value, torch.Tensor):
                 stride = value.stride() if value.layout is torch.strided else None
@@ -64,6 +69,11 @@ class TracingRun:
         if memory:
             poison(value, self.poison, sizes)
         return value
+
+
+def _holds(result: Any, tensor: Any) -> bool:
+    """Whether a node gave this very tensor, by itself or among others."""
+    return result is tensor or isinstance(result, (tuple, list)) and any(_holds(item, tensor) for item in result)
 
 
 def leaves_memory_unset(node: torch.fx.Node) -> bool:

@@ -169,6 +169,10 @@ class Draft:
         self.touch(new)
         return new
 
+    def keep_dead(self, node: Node) -> None:
+        """Leave a call in the graph though nothing reads it."""
+        self._dead.add(node)
+
     def add_input(self, spec: Any, hint: str = "x") -> Node:
         """Add a placeholder described by ``spec`` and return it: the last, in a joint graph the last primal.
 

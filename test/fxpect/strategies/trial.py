@@ -90,6 +90,21 @@ class Trial:
             return False
         return self.fits({node: value})
 
+    def takes(self, call: Call, before: Node) -> bool:
+        """Return whether the graph runs with a call more before a node; what it writes to or reshapes stays so."""
+        now = {node: _own(value) for node, value in self.values.items() if node.op in ("placeholder", "get_attr")}
+        calls = [(node, Call(node.op, node.target, node.args, node.kwargs)) for node, _ in self._calls
+                 if node.op != "get_attr"]
+        place = next((i for i, (node, _) in enumerate(calls) if node is before), len(calls))
+        calls.insert(place, (before, call))
+        try:
+            for node, made in calls:
+                args, kwargs = torch.fx.map_arg((made.args, dict(made.kwargs)), now.__getitem__)
+                now[node] = self._call(made, args, kwargs, own=_same)
+        except Exception:  # as above
+            return False
+        return True
+
     def _run(self, call: Call, load: Mapping[Node, Any]) -> Any:
         if call.target in UNCHECKED:
             raise TypeError("sizes that torch does not check")
@@ -110,13 +125,13 @@ class Trial:
             raise TypeError(found)
         return found
 
-    def _call(self, call: Call, args: tuple, kwargs: dict[str, Any]) -> Any:
+    def _call(self, call: Call, args: tuple, kwargs: dict[str, Any], own: Callable[[Any], Any] | None = None) -> Any:
         if isinstance(call.target, torch._ops.OpOverload):
             _check_kinds(call.target, args, kwargs)
         if base_name(call.target) == "scaled_dot_product_attention":
             _check_attention(args, kwargs)
         if call.op == "call_module" or contracts.writes(call):
-            args, kwargs = _own(args), _own(kwargs)
+            args, kwargs = (own or _own)(args), (own or _own)(kwargs)
         out = kwargs.get("out")
         shape = getattr(out, "shape", None)
         node = types.SimpleNamespace(op=call.op, target=call.target, args=args, kwargs=kwargs)
@@ -215,8 +230,8 @@ def _check_attention(args: tuple, kwargs: dict[str, Any]) -> None:
         raise TypeError(f"attention: expected as many keys as values; got {tuple(key.shape)} and {tuple(value.shape)}")
 
 
-def _same(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor
+def _same(value: Any) -> Any:
+    return value
 
 
 def _holds_indices(value: Any) -> bool:

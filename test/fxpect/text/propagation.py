@@ -71,8 +71,12 @@ def retype(node: Node, meta_key: str, mode: FakeTensorMode) -> Any:
     The arguments must have values already. Raises whatever the operator raises: the node does not type.
     A graph that switches a global mode (autocast, gradients) types as a whole only: see ``propagate``.
     """
+    known = {}
+    if node.op == "call_method" and node.target in RESHAPING_INPLACE:  # the recorded value of its argument stays
+        known = {read: value.view_as(value) for read in node.all_input_nodes
+                 if isinstance(value := read.meta.get(meta_key), torch.Tensor)}
     with quiet_state(meta_key), mode:
-        return _run(node, meta_key, mode, {})
+        return _run(node, meta_key, mode, known)
 
 
 def propagate(module: GraphModule, fake_inputs: Sequence[Any] | None = None, *, meta_key: str | None = None,
@@ -80,7 +84,8 @@ def propagate(module: GraphModule, fake_inputs: Sequence[Any] | None = None, *, 
     """Recompute the metadata of every node by running the graph on fake tensors.
 
     ``fake_inputs`` replace the recorded values of the placeholders, one for each. With ``only_missing`` a recorded
-    value stays. Raises FxpectError when an input has no value; an error of an operator names its node in a note.
+    value stays. What is reshaped in place is recorded in its last shape, as Dynamo does it; an input keeps its own.
+    Raises FxpectError when an input has no value; an error of an operator names its node in a note.
     """
     key = meta_key or meta_key_of(module)
     if mode is None:
@@ -97,13 +102,18 @@ def propagate(module: GraphModule, fake_inputs: Sequence[Any] | None = None, *, 
     if unknown:
         raise FxpectError(f"propagate: expected a value in meta[{key!r}] of every input; none for {', '.join(unknown)}")
     known: dict[Any, Any] = {}
+    reshapes = any(node.target in RESHAPING_INPLACE for node in module.graph.nodes)
     with quiet_state(key), mode:
         for node in module.graph.nodes:
+            if node.op == "placeholder" and reshapes and isinstance(node.meta[key], torch.Tensor):
+                known[node] = node.meta[key].view_as(node.meta[key])
             if node.op in ("placeholder", "output"):
                 continue
             keep = only_missing and key in node.meta
             try:
-                _run(node, key, mode, known, store=not keep)
+                result = _run(node, key, mode, known, store=not keep)
+                if reshapes:  # what is on record may be of a later shape
+                    known[node] = result
             except Exception as error:
                 if hasattr(error, "add_note"):
                     error.add_note(f"while propagating through {node.format_node()}")
@@ -116,9 +126,9 @@ def _run(node: Node, key: str, mode: FakeTensorMode, known: dict[Any, Any], stor
     def load(argument: Node) -> Any:
         if argument.op == "get_attr":
             return _attribute(argument, mode, known)
-        if key in argument.meta:
-            return argument.meta[key]
-        return known.get(argument, argument.meta.get(_OTHER[key]))
+        if argument in known:
+            return known[argument]
+        return argument.meta.get(key, argument.meta.get(_OTHER[key]))
 
     if node.op == "get_attr":
         result = _attribute(node, mode, known)
@@ -160,8 +170,6 @@ def _apply(node: Node, args: Any, kwargs: Any, mode: FakeTensorMode) -> Any:
         return node.target(*args, **kwargs)
     if node.op == "call_method":
         receiver, *rest = args
-        if node.target in RESHAPING_INPLACE and isinstance(receiver, torch.Tensor):
-            receiver = receiver.view_as(receiver)
         return getattr(receiver, node.target)(*rest, **kwargs)
     owner = node.graph.owning_module
     module = attribute_of(owner, node.target)

@@ -1,17 +1,22 @@
-"""Arrangement: the same calls in another order, in a region of another mode, beside inputs that nothing reads."""
+"""Arrangement: the same calls in another order, in a region of another mode, beside what nothing reads."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 from torch.amp.autocast_mode import _enter_autocast, _exit_autocast
 from torch.fx import Node
 
 from fxpect import contracts
-from fxpect.specs import T
+from fxpect.specs import T, TensorSpec
 from fxpect.strategies.draft import Draft, Edit, is_effect, is_static
 from fxpect.strategies.signatures import base_name
+from fxpect.strategies.trial import Call
+
+aten = torch.ops.aten
 
 
 def order(d: Draft) -> Iterator[Edit]:
@@ -35,23 +40,48 @@ def order(d: Draft) -> Iterator[Edit]:
 
 
 def regions(d: Draft) -> Iterator[Edit]:
-    """A call, or all from it on, without gradients or under autocast, as Dynamo writes down both regions."""
+    """Some calls in a row without gradients or under autocast, as Dynamo writes down both regions.
+
+    A call alone, two neighbours, all from a call on, all but the last: then what follows reads it from outside. What
+    takes a piece of a value belongs to the call that gives the value. Where nothing asks for gradients, the inputs do.
+    """
     if d.capture != "dynamo" or any(map(contracts.switches_mode, d.graph.nodes)):
         return
-    for node in d.calls():
-        if d.val(node) is None:
-            continue
-        for last, what in ((node.name, "alone"), (d.calls()[-1].name, "and what follows")):
-            for how, surround in (("without gradients", _without_gradients), ("under autocast", _under_autocast)):
-                def apply(draft: Draft, first=node.name, last=last, surround=surround):
-                    surround(draft, draft.node(first), draft.node(last).next)
+    for (first, last), what in _spans(d).items():
+        for how, surround in (("without gradients", _without_gradients), ("under autocast", _under_autocast)):
+            def apply(draft: Draft, first=first.name, last=last.name, surround=surround):
+                surround(draft, draft.node(first), draft.node(last).next)
 
-                yield Edit("regions", f"{node.name} {what} {how}", f"{base_name(node.target)} {how}", apply)
+            yield Edit("regions", f"{what} {how}", f"{base_name(first.target)} {how}", apply)
+
+
+def _spans(d: Draft) -> dict[tuple[Node, Node], str]:
+    """Return the first and the last call of each region, and its name."""
+    groups: list[list[Node]] = []
+    for node in d.calls():
+        if node.target is operator.getitem and groups and node.args[0] is groups[-1][0]:
+            groups[-1].append(node)
+        elif d.val(node) is not None:
+            groups.append([node])
+    spans = {(group[0], group[-1]): f"{group[0].name} alone" for group in groups}
+    for group in groups:
+        spans.setdefault((group[0], d.calls()[-1]), f"{group[0].name} and what follows")
+    for one, other in (*pairwise(groups), *((groups[0], group) for group in groups[-2:-1])):
+        spans.setdefault((one[0], other[-1]), f"{one[0].name} to {other[-1].name}")
+    return spans
 
 
 def _without_gradients(draft: Draft, first: Node, end: Node) -> None:
     for enabled, before in ((False, first), (True, end)):
         draft.insert(None, "call_function", torch._C._set_grad_enabled, (enabled,), before=before)
+    specs = {i: spec for i, spec in enumerate(draft.inputs) if isinstance(spec, TensorSpec)
+             and (spec.dtype.is_floating_point or spec.dtype.is_complex)}
+    if draft.promises.inference or any(spec.requires_grad for spec in specs.values()) \
+            or any(map(contracts.writes, draft.graph.nodes)):
+        return
+    for i, spec in specs.items():
+        draft.inputs[i] = spec.replace(requires_grad=True)
+        draft.touch_inputs()
 
 
 def _under_autocast(draft: Draft, first: Node, end: Node) -> None:
@@ -60,7 +90,12 @@ def _under_autocast(draft: Draft, first: Node, end: Node) -> None:
 
 
 def unread_inputs(d: Draft) -> Iterator[Edit]:
-    """An input more, which nothing reads: a tensor like another one, or without dims. Dynamo takes such inputs out."""
+    """An input or a value more, which nothing reads: dead code, as the captures that are no compilers leave it.
+
+    The input is a tensor like another one, or without dims. Dynamo takes such inputs out.
+    """
+    if d.capture not in ("aten", "joint"):
+        yield from _unread_values(d)
     if d.capture == "dynamo":
         return
     for node in d.placeholders:
@@ -75,3 +110,23 @@ def unread_inputs(d: Draft) -> Iterator[Edit]:
                 yield Edit("unread_inputs", f"an unread input like {node.name}" if shape else "an unread number",
                            "an unread input", apply)
             return
+
+
+def _unread_values(d: Draft) -> Iterator[Edit]:
+    """Yield a view and a sum that are read by nothing, of each value."""
+    for node in d.tensors():
+        if node.op == "get_attr":
+            continue
+        for what, function, overload, args in (("view", torch.unsqueeze, aten.unsqueeze.default, (0,)),
+                                               ("result", torch.abs, aten.abs.default, ())):
+            call = Call(*d.method(function, overload), (node, *args))
+            try:
+                d.trial.value(call)
+            except Exception:  # no absolute value of that dtype
+                continue
+
+            def apply(draft: Draft, at=node.name, call=call):
+                source = draft.node(at)
+                draft.keep_dead(draft.insert(source, call.op, call.target, (source, *call.args[1:])))
+
+            yield Edit("unread_inputs", f"an unread {what} of {node.name}", f"an unread {what}", apply)

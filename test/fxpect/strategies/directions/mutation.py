@@ -1,9 +1,12 @@
-"""Mutation: a write before, between or after the pattern's operators; the epilogue's write for functional graphs."""
+"""Mutation: a write before, between or after the pattern's operators; the epilogue's write for functional graphs.
+
+Dynamo gives up on a model that changes the shape of an input in place: only what is computed is reshaped so.
+"""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from typing import Any
 
@@ -11,9 +14,10 @@ import torch
 from torch.fx import Node
 
 from fxpect.contracts import is_tangent, joint_outputs, view_source
-from fxpect.specs import T, TensorSpec
+from fxpect.specs import Same, T, TensorSpec
 from fxpect.strategies.draft import Draft, Edit, Inapplicable, is_static
 from fxpect.strategies.signatures import base_name
+from fxpect.strategies.trial import Call
 
 aten = torch.ops.aten
 # In place, these change the shape of what they are called on.
@@ -49,6 +53,10 @@ def writes(d: Draft) -> Iterator[Edit]:
                     yield Edit("writes", f"{what} on {node.name} last, returned",
                                f"{_kind(node)} written to, and returned", apply_and_return)
         yield from _writes_through_views(d, node, order)
+        if node.op == "placeholder":
+            yield from _writes_in_front(d, node)
+        elif node.op != "get_attr":
+            yield from _reshapes(d, node, lambda draft, at=node.name: draft.node(at), node.name, _kind(node))
 
 
 def _writes_through_views(d: Draft, node: Node, order: list[Node]) -> Iterator[Edit]:
@@ -68,6 +76,115 @@ def _writes_through_views(d: Draft, node: Node, order: list[Node]) -> Iterator[E
             where = "last" if place.op == "output" else f"before {place.name}"
             yield Edit("writes", f"zero_ on {method} of {node.name} {where}",
                        f"{_kind(node)} written to by a view", apply)
+
+
+def _writes_in_front(d: Draft, node: Node) -> Iterator[Edit]:
+    """Yield writes to what is read in the place of an input: a copy of it, or where a view of it is, to the input."""
+    value = d.tensor(node)
+    if value is None or d.functional or not node.users:
+        return
+    turned = _may_be_turned(d, node)
+    what, op, target, args = next(_writers(d, value))
+
+    def copied(draft: Draft, at=node.name) -> Node:
+        """A copy in other strides where there are any."""
+        source = _turned(draft, draft.node(at)) if turned else draft.node(at)
+        return _read_instead(draft, draft.node(at), draft.insert(source, "call_method", "clone", (source,)))
+
+    readers = _places(d, node)
+    for place in (*readers, *(() if d.output in readers else (d.output,))):
+        where = "last" if place.op == "output" else f"before {place.name}"
+        if place in readers:
+            def apply(draft: Draft, place=place.name):
+                made = copied(draft)
+                draft.insert(None, op, target, (made, *args), before=draft.node(place))
+
+            yield Edit("writes", f"{what} on a copy of {node.name} {where}", "a copy of an input written to", apply)
+        if turned and not value.requires_grad:
+            def apply_to_input(draft: Draft, at=node.name, place=place.name):
+                source = draft.node(at)
+                _read_instead(draft, source, _turned(draft, source))
+                draft.insert(None, op, target, (source, *args), before=draft.node(place))
+
+            yield Edit("writes", f"{what} on {node.name}, a view of which is read, {where}",
+                       "an input written to, read as a view", apply_to_input)
+
+    def plain(draft: Draft, at=node.name) -> Node:
+        source = draft.node(at)
+        return _read_instead(draft, source, draft.insert(source, "call_method", "clone", (source,)))
+
+    yield from _reshapes(d, node, plain, f"a copy of {node.name}", "a copy of an input")
+
+
+def _reshapes(d: Draft, node: Node, made: Callable[[Draft], Node], name: str, kind: str) -> Iterator[Edit]:
+    """Yield changes of a value's shape in place, before each reader of it or of what shares its memory, or at the end.
+    """
+    value = d.tensor(node)
+    if value is None or d.functional or not value.dim():
+        return
+    one = next((dim for dim, size in enumerate(value.shape) if isinstance(size, int) and size == 1), None)
+    for method, args in (("unsqueeze_", (0,)), ("t_", ()) if value.dim() == 2 else ("transpose_", (0, -1)),
+                         ("squeeze_", (one,))):
+        if args == (None,) or value.dim() == 1 and method == "transpose_":
+            continue
+        for place in _places(d, node):
+            if not d.trial.takes(Call("call_method", method, (node, *args)), place):
+                continue
+
+            def apply(draft: Draft, place=place.name, method=method, args=args):
+                source = made(draft)
+                draft.insert(None, "call_method", method, (source, *args), before=draft.node(place))
+
+            where = "last" if place.op == "output" else f"before {place.name}"
+            yield Edit("writes", f"{method} on {name} {where}", f"{kind} reshaped in place", apply)
+    if node not in d.returned():
+        def apply_and_return(draft: Draft):
+            source = made(draft)
+            draft.insert(None, "call_method", "unsqueeze_", (source, 0), before=draft.output)
+            draft.add_output(source)
+
+        yield Edit("writes", f"unsqueeze_ on {name} last, returned", f"{kind} reshaped in place, and returned",
+                   apply_and_return)
+
+
+def _places(d: Draft, node: Node) -> list[Node]:
+    """Return what reads, after it is made, a value or another view of the same memory, in program order."""
+    source = view_source(node)
+    return [reader for reader in d.graph.nodes
+            if reader > node and any(view_source(read) is source for read in reader.all_input_nodes)]
+
+
+def _may_be_turned(d: Draft, node: Node) -> bool:
+    """Whether an input may be given with its first and last dim exchanged, and a view of it be read in its place."""
+    value, i = d.tensor(node), d.placeholders.index(node)
+    spec = d.inputs[i]
+    if value is None or value.dim() < 2 or not isinstance(spec, TensorSpec) or spec.is_dynamic \
+            or spec.layout is not None or isinstance(spec.values, tuple):
+        return False
+    if any(isinstance(other, Same) and other.index == i for other in d.inputs):
+        return False
+    return d.trial.fits({node: d.trial.values[node].transpose(0, -1).contiguous().transpose(0, -1)})
+
+
+def _turned(draft: Draft, node: Node) -> Node:
+    """Give an input with its first and last dim exchanged, and return a view of it that is as the input was."""
+    i = draft.placeholders.index(node)
+    spec = draft.inputs[i]
+    first, *rest, last = spec.shape
+    draft.inputs[i] = spec.replace(shape=(last, *rest, first))
+    draft.touch_inputs()
+    dims = list(range(len(spec.shape)))
+    dims[0], dims[-1] = dims[-1], dims[0]
+    if draft.functional:
+        return draft.insert(node, "call_function", aten.permute.default, (node, dims))
+    return draft.insert(node, "call_method", "transpose", (node, 0, -1))
+
+
+def _read_instead(draft: Draft, node: Node, new: Node) -> Node:
+    """Let all that reads an input read a value made of it."""
+    above = {new, *new.all_input_nodes}
+    node.replace_all_uses_with(new, delete_user_cb=lambda user: user not in above)
+    return new
 
 
 def in_place_spelling(d: Draft) -> Iterator[Edit]:
@@ -107,6 +224,7 @@ def epilogue(d: Draft) -> Iterator[Edit]:
         _, gradients = joint_outputs(d.graph)
         kept |= {node for node, given in zip_longest(d.placeholders, gradients)
                  if is_tangent(node) or given is not None}
+    yield from _advanced(d, kept)
     for source in d.tensors():
         a = d.tensor(source)
         if a is None or source.op == "get_attr" or not d.may_be_returned(source):
@@ -126,6 +244,26 @@ def epilogue(d: Draft) -> Iterator[Edit]:
                        lambda draft, source=source.name, spec=spec:
                        _copy_last(draft, draft.node(source), draft.add_input(spec)))
             yield from _copied_late(d, source, spec, kept)
+
+
+def _advanced(d: Draft, kept: set[Any]) -> Iterator[Edit]:
+    """Yield that an input is written to at the end, after it or a view of it was read."""
+    if d.contract.joint:
+        return
+    for node in d.placeholders:
+        value = d.tensor(node)
+        if node in kept or not is_static(value) or value.dtype == torch.bool or not node.users \
+                or any(view_source(read) is node for read in d.returned()):
+            continue
+        for turned in (False, True) if _may_be_turned(d, node) else (False,):
+            def apply(draft: Draft, at=node.name, turned=turned):
+                source = draft.node(at)
+                if turned:
+                    _read_instead(draft, source, _turned(draft, source))
+                _copy_last(draft, draft.insert(source, "call_function", aten.add.Tensor, (source, 1)), source)
+
+            yield Edit("writes", f"{node.name} advanced last{', a view of it read' if turned else ''}",
+                       f"an input advanced{', read as a view' if turned else ''}", apply)
 
 
 def _copied_late(d: Draft, source: Node, spec: TensorSpec, kept: set[Any]) -> Iterator[Edit]:
@@ -185,6 +323,9 @@ def _takes_its_result(d: Draft, node: Node) -> bool:
     first = d.tensor(node.args[0]) if node.args else None
     value = d.tensor(node)
     if first is None or value is None or first.requires_grad and not d.functional and node.args[0].op == "placeholder":
+        return False
+    if base_name(node.target) in RESHAPING and view_source(node.args[0]) is node.args[0] and \
+            node.args[0].op == "placeholder":
         return False
     return torch.can_cast(value.dtype, first.dtype) and (
         first.shape == value.shape or hasattr(torch.Tensor, base_name(node.target) + "_")

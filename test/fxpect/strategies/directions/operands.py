@@ -22,9 +22,12 @@ aten = torch.ops.aten
 def extra_users(d: Draft) -> Iterator[Edit]:
     """Another reader of an intermediate or input, right after it or at the end, and returned."""
     for node in d.tensors():
-        if node.op == "get_attr" or not d.may_be_returned(node):
+        if not d.may_be_returned(node):
             continue
         kind = kind_of(node)
+        yield from _number_first(d, node, kind)
+        if node.op == "get_attr":
+            continue
         for reader, function, overload in _readers(d, node):
             call = d.method(function, overload)
             trigger = f"alias of {kind}" if reader == "alias" else f"extra user of {kind}"
@@ -45,6 +48,21 @@ def _read_by(node: Node, reader: str, trigger: str, op: str, target: Any, args: 
             draft.add_output(draft.insert(source, op, target, (source, *given), **point))
 
         yield Edit("extra_users", f"{reader}({node.name}) returned too" + (", last" if late else ""), trigger, apply)
+
+
+def _number_first(d: Draft, node: Node, kind: str) -> Iterator[Edit]:
+    """Yield a reader whose first argument is a number, as Python writes 2 * w, and Inductor's decompositions 2 - w."""
+    value = d.tensor(node)
+    if d.functional and (d.capture not in ("aten", "joint") or value is None or value.dtype == torch.bool):
+        return
+
+    def apply(draft: Draft, name=node.name):
+        source = draft.node(name)
+        target = aten.sub.Tensor if draft.functional else operator.mul
+        draft.add_output(draft.insert(source, "call_function", target, (2, source)))
+
+    yield Edit("extra_users", f"2 {'-' if d.functional else '*'} {node.name} returned too",
+               f"number-first user of {kind}", apply)
 
 
 def outputs(d: Draft) -> Iterator[Edit]:
