@@ -4,10 +4,11 @@ import unittest
 
 import torch
 
+from fxpect.capture import capture
 from fxpect.errors import CheckFailure
 from fxpect.examples import Example
-from fxpect.execution import run_pass
-from fxpect.oracles.attributes import find_leaks
+from fxpect.execution import as_pass, run_pass
+from fxpect.oracles.attributes import find_leaks, find_untied
 from fxpect.oracles.effects import check_effects, find_effects
 from fxpect.oracles.evidence import NOTE, Evidence
 from fxpect.oracles.memory import copy_args
@@ -186,6 +187,54 @@ class EffectsTests(unittest.TestCase):
     def test_very_input_or_view(self):
         """Whether an output is the very input or a view of it is a note."""
         self.assertEqual(self.notes(lambda x: x.view(3), lambda x: x, normal(3)), ["effects:output-identity"])
+
+    def test_very_input_for_a_caller(self):
+        """Where a caller gets what the graph returns, the very input in the place of a view is an error, and back."""
+        for before, after, words in ((lambda x: x.view(3), lambda x: x, "expected a view of input 0; got the very"),
+                                     (lambda x: x, lambda x: x.view(3), "expected the very tensor of input 0; got a")):
+            self.fails("output-identity", words, before, after, normal(3), returns_as_is=True)
+        self.holds(lambda x: (x, x.view(3)), lambda x: (x, x.reshape(3).view(3)), normal(3), returns_as_is=True)
+
+    def test_leaves(self):
+        """An output that begins or stops to be a leaf that requires grad is reported."""
+        leaf = normal(3).requires_grad_()
+        for before, after, words in ((lambda x: x.view(3), lambda x: x, "expected is_leaf=False; got True"),
+                                     (lambda x: x, lambda x: x.view(3), "expected is_leaf=True; got False")):
+            self.fails("leaf", words, before, after, leaf, grads=True, returns_as_is=False)
+        self.holds(lambda x: (x, x * 2), lambda x: (x, 2 * x), leaf, grads=True)
+        self.assertEqual(self.notes(lambda x: x.view(3), lambda x: x, leaf), ["effects:output-identity"])
+
+    def test_tied_parameters(self):
+        """Parameters that were one and are two of equal values are reported; those that still are one hold."""
+        class Tied(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.a, self.b = torch.nn.Linear(4, 4, bias=False), torch.nn.Linear(4, 4, bias=False)
+                self.b.weight = self.a.weight
+
+            def forward(self, x):
+                return self.b(self.a(x))
+
+        def untie(gm):
+            gm.b.weight = torch.nn.Parameter(gm.a.weight.detach().clone())
+            return gm
+
+        def untie_program(program):
+            program.state_dict["b.weight"] = torch.nn.Parameter(program.state_dict["a.weight"].detach().clone())
+            return program
+
+        def change(gm):
+            gm.b.weight = torch.nn.Parameter(gm.a.weight.detach() * 2)
+            return gm
+
+        for stage, pass_, expected in (("symbolic", untie, ["effects:untied"]), ("symbolic", lambda gm: gm, []),
+                                       ("symbolic", change, []), ("export", lambda program: program, []),
+                                       ("export", untie_program, ["effects:untied"])):
+            with self.subTest(stage):
+                kind = "program" if stage == "export" else "module"
+                found = list(find_untied(run_pass(as_pass(pass_, kind=kind), capture(Tied(), (T(2, 4),), capture=stage))))
+                self.assertEqual([one.cause for one in found], expected)
+                self.assertEqual([one.severity for one in found], ["error"] * len(expected))
 
     def test_equal_draws(self):
         """The same draws in the same order hold."""

@@ -8,8 +8,10 @@ import torch
 
 from fxpect.errors import CheckFailure
 from fxpect.execution import Execution
-from fxpect.oracles.difference import same_bits
+from fxpect.oracles.difference import form_difference, same_bits
 from fxpect.oracles.evidence import ERROR, NOTE, Evidence, stamped
+from fxpect.oracles.memory import storage_key
+from fxpect.oracles.state import state_of
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -42,6 +44,32 @@ def _computes(old: torch.nn.Module, new: torch.nn.Module) -> bool:
 
 def _hooks(module: torch.nn.Module) -> int:
     return sum(len(getattr(module, store)) for store in _HOOKS)
+
+
+def find_untied(execution: Execution) -> Iterator[CheckFailure]:
+    """Yield parameters and buffers that were one tensor before the pass and are two of equal values after it.
+
+    An optimizer would then move them apart. Both the modules and the exported programs are looked at.
+    """
+    programs = execution.before.exported, execution.exported_after
+    pairs = [(state_of(execution.before.graph_module), state_of(execution.after))]
+    if programs[0] is not None and programs[1] is not None:
+        pairs.append((programs[0].state_dict, programs[1].state_dict))
+    for old, new in pairs:
+        first: dict[int, str] = {}
+        for path, tensor in old.items():
+            other = first.setdefault(id(tensor), path)
+            if other != path and path in new and other in new and _untied(new[other], new[path]):
+                words = f"attributes {other} and {path}: expected one tensor, as before; got two"
+                yield stamped(CheckFailure("effects", words, pass_name=execution.pass_name, cause="effects:untied"),
+                              ERROR)
+
+
+def _untied(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors say the same in places of their own."""
+    if one is other or form_difference(one, other) is not None:
+        return False
+    return one.is_meta or storage_key(one) != storage_key(other) and same_bits(one, other)
 
 
 def find_leaks(execution: Execution) -> Iterator[CheckFailure]:

@@ -19,7 +19,8 @@ def check_effects(evidence: Evidence) -> None:
 
     Inputs and module tensors must hold the same values afterwards, the same pairs of inputs, outputs and
     module tensors must overlap, the generator must be in the same state, and outputs must require grad
-    alike. Misses: writes to memory that no input, output or attribute shows; aliasing of tensors above a
+    and be leaves alike. Whether an output is the very input, or a view of it, counts where a caller gets what the
+    graph returns (``evidence.returns_as_is``); elsewhere it is a note. Misses: writes to memory that no input, output or attribute shows; aliasing of tensors above a
     million elements that only interleave; generators other than the CPU's global one.
     """
     raise_first(find_effects(evidence))
@@ -50,6 +51,19 @@ def find_effects(evidence: Evidence) -> Iterator[CheckFailure]:
                 f"output {i}: expected requires_grad={old.requires_grad}; got {new.requires_grad}",
                 node=evidence.output_name(i),
             )
+        elif _is_leaf(old) != _is_leaf(new):
+            yield evidence.failure(
+                "effects",
+                "leaf",
+                f"output {i}: expected is_leaf={old.is_leaf}; got {new.is_leaf}: a gradient that reaches it "
+                f"{'is kept there' if new.is_leaf else 'is no longer kept there'}",
+                node=evidence.output_name(i),
+            )
+
+
+def _is_leaf(value: object) -> bool:
+    """Whether this is a tensor in which autograd collects a gradient."""
+    return isinstance(value, torch.Tensor) and value.requires_grad and value.is_leaf
 
 
 def _attributes(evidence: Evidence, before: Observation, after: Observation) -> Iterator[CheckFailure]:
@@ -145,7 +159,8 @@ def _aliasing(evidence: Evidence, before: Observation, after: Observation) -> It
                 f"{_words(output)}: expected "
                 f"{'the very tensor' if leaf_a is base_a else 'a view'} of {_words(source)}; got "
                 f"{'the very tensor' if leaf_b is base_b else 'a view'}",
-                severity=NOTE,
+                node=evidence.output_name(output[1]),
+                severity=ERROR if evidence.returns_as_is else NOTE,
             )
 
 

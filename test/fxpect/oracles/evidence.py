@@ -26,7 +26,8 @@ class Evidence:
 
     ``before`` and ``after`` are the graphs, ``args`` fresh flat arguments (never written to). ``ran`` is
     the run of the generated code after the pass, ``interpreted`` the node-by-node run of the same graph.
-    ``grads`` runs the graphs with autograd on, ``backward`` also through it.
+    ``grads`` runs the graphs with autograd on, ``backward`` also through it. ``returns_as_is`` says that a caller
+    gets the very tensors that the graph returns, as from Dynamo's graphs; AOTAutograd makes views of inputs anew.
     """
 
     def __init__(
@@ -41,11 +42,13 @@ class Evidence:
         grads: bool = False,
         backward: bool = True,
         epilogues: tuple[Epilogue | None, Epilogue | None] = (None, None),
+        returns_as_is: bool = False,
     ):
         self.before, self.after, self.args = before, after, list(args)
         self.pass_name, self.meta_key, self.seed = pass_name, meta_key, seed
         self.grads, self.backward = grads, backward
         self.epilogues = epilogues
+        self.returns_as_is = returns_as_is
 
     def at(self, args: Sequence[Any], after: torch.fx.GraphModule | None = None, *, grads: bool = False) -> Evidence:
         """Return the evidence of the same rewrite at other arguments, without a backward; ``grads`` is autograd on."""
@@ -59,6 +62,7 @@ class Evidence:
             grads=grads,
             backward=False,
             epilogues=self.epilogues,
+            returns_as_is=self.returns_as_is,
         )
 
     def observe_before(self, **options: Any) -> Observation:

@@ -12,7 +12,7 @@ import torch
 from fxpect.errors import CheckFailure, FxpectError, PassCrash
 from fxpect.examples import Example
 from fxpect.execution import Execution, run_pass
-from fxpect.oracles.attributes import find_leaks
+from fxpect.oracles.attributes import find_leaks, find_untied
 from fxpect.oracles.causes import crash_cause, in_one_line, root_of
 from fxpect.oracles.effects import find_effects
 from fxpect.oracles.epilogue import epilogues
@@ -170,6 +170,7 @@ class _Judge:
                 self.collector.take(find_honesty(execution))
             if "effects" in self.asked:
                 self.collector.take(find_leaks(execution))
+                self.collector.take(find_untied(execution))
             if execution.changed:
                 learned = self.assumed.learned() if self.assumed is not None else None
                 self._ask_of_graph(execution, example, device, seed, grads)
@@ -192,6 +193,7 @@ class _Judge:
             grads=differentiable(example, args) if grads is None else grads,
             backward="gradients" in self.asked,
             epilogues=epilogues(example.exported, execution.exported_after),
+            returns_as_is=example.capture in ("dynamo", "symbolic"),
         )
         self.result.discarded = _does_not_run(evidence)
         if self.result.discarded is not None:
