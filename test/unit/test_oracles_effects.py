@@ -232,7 +232,8 @@ class EffectsTests(unittest.TestCase):
                                        ("export", untie_program, ["effects:untied"])):
             with self.subTest(stage):
                 kind = "program" if stage == "export" else "module"
-                found = list(find_untied(run_pass(as_pass(pass_, kind=kind), capture(Tied(), (T(2, 4),), capture=stage))))
+                example = capture(Tied(), (T(2, 4),), capture=stage)
+                found = list(find_untied(run_pass(as_pass(pass_, kind=kind), example)))
                 self.assertEqual([one.cause for one in found], expected)
                 self.assertEqual([one.severity for one in found], ["error"] * len(expected))
 
@@ -309,6 +310,14 @@ class EffectsTests(unittest.TestCase):
         before = Nested()
         before.drop.register_forward_hook(lambda *_: None)
         self.fails("hooks", "submodule drop: expected 1 hooks; got 0", before, Nested(), normal(3))
+
+    def test_hooks_that_do_not_run(self):
+        """A hook on a submodule that the graph does not call may go."""
+        before = torch.fx.symbolic_trace(Nested())
+        before.add_module("other", torch.nn.Linear(2, 2))
+        before.other.register_forward_hook(lambda *_: None)
+        gone = Evidence(before, torch.fx.symbolic_trace(Nested()), [normal(3)])
+        self.assertEqual(list(find_effects(gone)), [])
 
     def test_leaks(self):
         """A pass that leaves another default dtype behind is reported; random numbers it drew are a note."""

@@ -22,6 +22,7 @@ from fxpect.execution import as_pass
 from fxpect.oracles.difference import same_bits
 from fxpect.specs.aliases import Same, View
 from fxpect.standalone.script import standalone_script
+from fxpect.text.constructors import hooked
 from fxpect.text.targets import register_target, target_name
 
 NO_FXPECT = "import runpy, sys; sys.modules['fxpect'] = None; runpy.run_path(sys.argv[1], run_name='__main__')"
@@ -120,6 +121,17 @@ class BuildTests(ScriptCase):
             self.assertSameState(example, gm)
             self.assertEqual((gm.bn.training, gm.training), (model.training, model.training))
             self.assertTrue(torch.equal(gm(*args), example.build()(*args)))
+
+    def test_hooks(self):
+        """A module with a hook that negates has it in the script; other scripts say nothing of hooks."""
+        for model in (hooked(nn.Linear(3, 3), "output"), hooked(hooked(nn.Linear(3, 3), "output"), "input").eval()):
+            example = traced(nn.Sequential(model), T(2, 3))
+            gm, args = self.built(example)
+            self.assertSameState(example, gm)
+            self.assertEqual(gm.get_submodule("0").training, model.training)
+            self.assertTrue(torch.equal(gm(*args), example.build()(*args)))
+            self.assertEqual(self.run_with(example, "the_pass = lambda gm: gm"), (0, "OK"))
+        self.assertNotIn("hook", self.script(traced(nn.Sequential(nn.Linear(3, 3)), T(2, 3))))
 
     def test_many_elements(self):
         """State of many elements is packed, not replaced; one that is shared is one."""

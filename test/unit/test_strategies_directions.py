@@ -43,7 +43,17 @@ class Scale(nn.Module):
         return torch.mul(x, self.scale)
 
 
-MODELS = {"tower": Tower, "scale": Scale}
+class Images(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.pool = nn.Conv2d(2, 2, 3), nn.AvgPool2d(2)
+        self.up = nn.ConvTranspose2d(2, 2, 3, stride=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.up(self.pool(self.conv(x)))
+
+
+MODELS = {"tower": (Tower, T(2, 4)), "scale": (Scale, T(2, 4)), "images": (Images, T(1, 2, 6, 6))}
 GRAPHS = {
     "cat": ("x, y", "cat = torch.cat([x, y], dim=-1); relu = torch.relu(cat); return (relu,)",
             (T(2, 3), T(2, 3)), "dynamo"),
@@ -196,6 +206,36 @@ OFFERED: tuple[tuple[str, ...], ...] = (
     ("modules", "tower", "second.out_features: 4 -> 5",
      "self.first = torch.nn.Linear(4, 4); self.second_1 = torch.nn.Linear(4, 5); self.drop = torch.nn.Dropout(); "
      "first = self.first(x); second_1 = self.second_1(first); drop = self.drop(second_1); return drop"),
+    ("modules", "tower", "first with a hook on its output",
+     'self.first_1 = torch.nn.Linear(4, 4).hooked("output"); self.second = torch.nn.Linear(4, 4); '
+     "self.drop = torch.nn.Dropout(); first_1 = self.first_1(x); second = self.second(first_1); "
+     "drop = self.drop(second); return drop"),
+    ("modules", "tower", "second within a module",
+     "self.first = torch.nn.Linear(4, 4); self.block_1.second = torch.nn.Linear(4, 4); "
+     "self.drop = torch.nn.Dropout(); first = self.first(x); block_1_second = self.block_1.second(first); "
+     "drop = self.drop(block_1_second); return drop"),
+    ("modules", "images", "up.padding: (0, 0) -> (1, 1)",
+     "self.conv = torch.nn.Conv2d(2, 2, (3, 3)); self.pool = torch.nn.AvgPool2d(2, stride=2); "
+     "self.up_1 = torch.nn.ConvTranspose2d(2, 2, (3, 3), stride=(2, 2), padding=(1, 1)); conv = self.conv(x); "
+     "pool = self.pool(conv); up_1 = self.up_1(pool); return up_1"),
+    ("modules", "images", "up.output_size = [6, 6] by position",
+     "self.conv = torch.nn.Conv2d(2, 2, (3, 3)); self.pool = torch.nn.AvgPool2d(2, stride=2); "
+     "self.up = torch.nn.ConvTranspose2d(2, 2, (3, 3), stride=(2, 2)); conv = self.conv(x); "
+     "pool = self.pool(conv); up = self.up(pool, [6, 6]); return up"),
+    ("modules", "images", "conv.padding_mode: 'zeros' -> 'circular'",
+     "self.conv_1 = torch.nn.Conv2d(2, 2, (3, 3), padding=(1, 1), padding_mode='circular'); "
+     "self.pool = torch.nn.AvgPool2d(2, stride=2); "
+     "self.up = torch.nn.ConvTranspose2d(2, 2, (3, 3), stride=(2, 2)); conv_1 = self.conv_1(x); "
+     "pool = self.pool(conv_1); up = self.up(pool); return up"),
+    ("modules", "images", "conv.padding: (0, 0) -> 'same'",
+     "self.conv_1 = torch.nn.Conv2d(2, 2, (3, 3), padding='same'); "
+     "self.pool = torch.nn.AvgPool2d(2, stride=2); "
+     "self.up = torch.nn.ConvTranspose2d(2, 2, (3, 3), stride=(2, 2)); conv_1 = self.conv_1(x); "
+     "pool = self.pool(conv_1); up = self.up(pool); return up"),
+    ("modules", "images", "pool.divisor_override: None -> 3",
+     "self.conv = torch.nn.Conv2d(2, 2, (3, 3)); self.pool_1 = torch.nn.AvgPool2d(2, stride=2, divisor_override=3); "
+     "self.up = torch.nn.ConvTranspose2d(2, 2, (3, 3), stride=(2, 2)); conv = self.conv(x); "
+     "pool_1 = self.pool_1(conv); up = self.up(pool_1); return up"),
     ("modes", "tower", "drop in eval mode",
      "self.first = torch.nn.Linear(4, 4); self.second = torch.nn.Linear(4, 4); "
      "self.drop_1 = torch.nn.Dropout().eval(); first = self.first(x); second = self.second(first); "
@@ -383,6 +423,8 @@ UNFIT = (
     ("writes", "linear", "unsqueeze_ on linear before permute", "t_ on linear before permute"),
     ("writes", "split", "unsqueeze_ on x before mul", "unsqueeze_ on a copy of x before mul"),
     ("epilogue", "epilogue", "x advanced last", "y advanced last"),
+    ("modules", "images", "up.padding: (0, 0) -> 'same'", "conv.padding: (0, 0) -> 'same'"),
+    ("modules", "images", "up.output_size = [9, 9] by position", "up.output_size = [6, 6] by position"),
     ("unread_inputs", "cat", "an unread input like x", "an unread result of cat"),
     ("unread_inputs", "aten", "an unread view of x", "an unread input like x"),
     ("regions", "split", "a alone under autocast", "split and what follows under autocast"),
@@ -412,7 +454,8 @@ NOT_OFFERED = (
 @functools.cache
 def graph(name: str) -> Example:
     if name in MODELS:
-        return capture(MODELS[name](), (T(2, 4),), capture="symbolic")
+        model, spec = MODELS[name]
+        return capture(model(), (spec,), capture="symbolic")
     parameters, body, specs, stage = GRAPHS[name]
     text = f"def forward(self, {parameters}):\n" + "".join(f"    {line}\n" for line in body.split("; "))
     return capture(text, specs, capture=stage)

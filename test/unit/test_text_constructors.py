@@ -7,7 +7,7 @@ from torch import nn
 from torch.fx import Graph, GraphModule
 
 from fxpect.errors import GraphTextError
-from fxpect.text.constructors import MODULES, Kind, tensors_of
+from fxpect.text.constructors import MODULES, Kind, hooked, tensors_of
 from fxpect.text.parser import parse_graph
 from fxpect.text.printer import graph_text
 
@@ -136,6 +136,23 @@ class ConstructorTests(unittest.TestCase):
                          ["self.m = torch.nn.LSTM(2, 3, dtype=torch.float64)"])
         lines, _ = self.assertBuiltAgain(nn.TransformerEncoder(ENCODER, 1).double())
         self.assertIn("dtype=torch.float64), 1)", lines[0])
+
+
+    def test_hooks(self):
+        """Hooks that negate are written and built again, and run; one of anybody else's is opaque."""
+        x = torch.ones(2, 3)
+        for where, mode in (("output", ""), ("input", ""), ("input", ".eval()")):
+            module = hooked(nn.Identity().train(not mode), where)
+            lines, built = self.assertBuiltAgain(module)
+            self.assertEqual(lines, [f'self.m = torch.nn.Identity().hooked("{where}"){mode}'])
+            self.assertTrue(torch.equal(built(x), -x))
+        lines, built = self.assertBuiltAgain(hooked(hooked(nn.Identity(), "output"), "input"))
+        self.assertEqual(lines, ['self.m = torch.nn.Identity().hooked("input").hooked("output")'])
+        self.assertTrue(torch.equal(built(x), x))
+        for wrong in ('hooked("weight")', "hooked()", 'hooked("output", "input")', 'hooked(where="output")'):
+            with self.assertRaisesRegex(GraphTextError, r'line 2: expected a module and .hooked\("input"\)'):
+                parse_graph(f"def forward(self, x):\n    self.m = torch.nn.Identity().{wrong}\n    "
+                            "m = self.m(x)\n    return m\n")
 
 
 class OpaqueTests(unittest.TestCase):

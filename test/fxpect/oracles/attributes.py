@@ -27,12 +27,15 @@ def find_attribute_changes(evidence: Evidence) -> Iterator[CheckFailure]:
             words = f"attribute {path}: expected the call to write to it, as before; got a module without it"
             yield evidence.failure("effects", "state-not-mutated", words)
     before, after = dict(evidence.before.named_modules()), dict(evidence.after.named_modules())
+    called = tuple(f"{node.target}." for node in evidence.before.graph.nodes if node.op == "call_module")
     for path, old in before.items():
         new = after.get(path)
         if path and new is not None and _computes(old, new) and old.training != new.training:
             words = f"submodule {path}: expected training={old.training}; got {new.training}"
             yield evidence.failure("effects", "training-mode", words)
-        if path and _hooks(old) and (new is None or _hooks(new) != _hooks(old)):
+        if not f"{path}.".startswith(called):
+            continue  # its hooks do not run
+        if _hooks(old) and (new is None or _hooks(new) != _hooks(old)):
             words = f"submodule {path}: expected {_hooks(old)} hooks; got {0 if new is None else _hooks(new)}"
             yield evidence.failure("effects", "hooks", words)
 

@@ -19,9 +19,10 @@ def check_effects(evidence: Evidence) -> None:
 
     Inputs and module tensors must hold the same values afterwards, the same pairs of inputs, outputs and
     module tensors must overlap, the generator must be in the same state, and outputs must require grad
-    and be leaves alike. Whether an output is the very input, or a view of it, counts where a caller gets what the
-    graph returns (``evidence.returns_as_is``); elsewhere it is a note. Misses: writes to memory that no input, output or attribute shows; aliasing of tensors above a
-    million elements that only interleave; generators other than the CPU's global one.
+    and be leaves alike. Whether an output is the very input, or a view of it, counts where a caller gets
+    what the graph returns (``evidence.returns_as_is``); elsewhere it is a note. Misses: writes to memory that
+    no input, output or attribute shows; aliasing of tensors above a million elements that only interleave;
+    generators other than the CPU's global one.
     """
     raise_first(find_effects(evidence))
 

@@ -10,6 +10,7 @@ import math
 import pickle
 import re
 import zlib
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from fxpect.oracles import memory
 from fxpect.specs import Dim, Same, TensorSpec
 from fxpect.specs.values import kind_of
 from fxpect.standalone import body as standalone
-from fxpect.text.constructors import constructor, tensors_of
+from fxpect.text.constructors import HOOKED, constructor, tensors_of
 from fxpect.text.modules import numbers_of
 from fxpect.text.targets import imports_of, target_name
 
@@ -31,7 +32,8 @@ MAX_PACKED = 1 << 20  # characters; of a tensor that takes more the kind of valu
 _PLAIN = "graph", "module", "module-inputs", "pattern", "transformer"
 _HELPERS = (memory.storage_key, memory.strides_that_show, memory.overlap, memory._extent, memory._bytes)
 # Names that the lines of a graph use, which none of its values may take.
-_USED = frozenset({"torch", "operator", "math", "graph", "root", *dir(builtins), *keyword.kwlist, *vars(standalone)})
+_USED = frozenset({"torch", "operator", "math", "graph", "root", *dir(builtins), *keyword.kwlist, *vars(standalone),
+                   *(part.__name__ for part in HOOKED)})
 
 
 def standalone_script(pass_: Any, example: Example, failure: CheckFailure, *, seed: int = 0,
@@ -45,17 +47,18 @@ def standalone_script(pass_: Any, example: Example, failure: CheckFailure, *, se
     gm = example.graph_module
     kind = pass_.kind if pass_.kind in _PLAIN else "module"
     message = str(failure.message).replace("\\", "\\\\").replace('"""', "'''")
+    built = _build(gm)
     imports = sorted({module for name in _calls(gm) for module in imports_of(name)})
     return "\n".join([
         f'"""{pass_.name} breaks {failure.oracle}: {message}\n\n'
         f'Steps from the innocent example: {"; ".join(example.edits) or "none"}.\n'
         'Exits 1 while the failure is there, 0 when it is gone, 2 where that cannot be told.\n"""',
         "from __future__ import annotations\n",
-        *(f"import {module}" for module in ("operator", *imports)), _body(),
+        *(f"import {module}" for module in ("operator", *imports)), _body(HOOKED if "hooked(" in built else ()),
         "\n# ---------------------------------------------------------------- the pass\n",
         (pass_source or source_of(pass_)).rstrip(), "\n",
         "# ---------------------------------------------------------------- the case\n",
-        _build(gm), "\n", _inputs(example, seed), "\n",
+        built, "\n", _inputs(example, seed), "\n",
         "try:",
         f"    found = verdict(build, make_args, the_pass, {kind!r}, {example.meta_key!r}, {failure.oracle!r}, "
         f"{_symbols(example)!r})",
@@ -63,11 +66,12 @@ def standalone_script(pass_: Any, example: Example, failure: CheckFailure, *, se
         'print(f"FAILS: {found}" if found else "OK")', "sys.exit(1 if found else 0)", ""])
 
 
-def _body() -> str:
-    """Return the source of what every script holds."""
+def _body(more: Iterable[Callable[..., Any]] = ()) -> str:
+    """Return the source of what every script holds, and of ``more`` functions."""
     text = inspect.getsource(standalone).split('"""', 2)[2].lstrip()
     kept = "\n".join(line for line in text.split("\n") if not line.startswith("from fxpect"))
-    helpers = [f"EXACT_UP_TO = {memory.EXACT_UP_TO}\n", *[inspect.getsource(helper) for helper in _HELPERS]]
+    sources = [inspect.getsource(helper) for part in (_HELPERS, more) for helper in part]
+    helpers = [f"EXACT_UP_TO = {memory.EXACT_UP_TO}\n", *sources]
     return "\n\n".join([kept, *helpers])
 
 
@@ -157,6 +161,9 @@ def _module(module: torch.nn.Module, place: str, places: dict[int, str]) -> str:
     if not made.startswith("torch.nn."):
         kind = f"{type(module).__module__}.{type(module).__qualname__}"
         return _pickled(module) or f"...  # FILL IN: the module that stands here, a {kind}"
+    made, *hooks = made.split(".hooked(")  # the script has a function of that name
+    wrapped = [f", {hook.partition(')')[0]})" for hook in hooks]
+    made = "hooked(" * len(hooks) + made + "".join(wrapped) + (".eval()" if hooks and not module.training else "")
     state = []
     for name, tensor in tensors_of(module):
         state.append(f"{name!r}: {places.get(id(tensor)) or _tensor(tensor)}")

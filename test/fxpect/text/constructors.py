@@ -50,18 +50,48 @@ _ELSEWHERE: dict[str, dict[str, Callable[[Any], Any]]] = {
 def constructor(module: torch.nn.Module, constant: Callable[[Any], str]) -> str:
     """Return the call that builds a torch.nn module like this one, or ``opaque(...)``.
 
-    ``constant`` writes a constant. What is opaque: a module of no class of torch.nn, one with hooks, and one that
-    the call of its class does not build, for it was changed since.
+    ``constant`` writes a constant; ``.hooked("output")`` stands for a hook of ``hooked``. What is opaque: a module of
+    no class of torch.nn, one with other hooks, and one that the call of its class does not build, for it was changed
+    since.
     """
     kind = type(module)
     try:
         call = _call(module, constant)
+        if call is not None:
+            call += "".join(f'.hooked("{where}")' for where in _hooks_of(module))
         built = None if call is None else _built(call)
     except (AttributeError, IndexError, FxpectError):
         call = built = None
     if call is None or built is None or not built.is_like(module):
         return f'opaque("{kind.__module__}.{kind.__qualname__}")'
     return call + ("" if module.training else ".eval()")
+
+
+def hooked(module: torch.nn.Module, where: str) -> torch.nn.Module:
+    """Return the module, which from now on negates its first input ("input") or its output ("output"), by a hook."""
+    if where == "output":
+        module.register_forward_hook(_negate_output)
+    else:
+        module.register_forward_pre_hook(_negate_input)
+    return module
+
+
+def _negate_output(module: torch.nn.Module, args: Any, output: Any) -> Any:
+    return torch.neg(output)
+
+
+def _negate_input(module: torch.nn.Module, args: Any) -> Any:
+    return (torch.neg(args[0]), *args[1:])
+
+
+HOOKED = (hooked, _negate_output, _negate_input)  # what a stand-alone script needs of it
+_HOOKED = {"output": _negate_output, "input": _negate_input}
+
+
+def _hooks_of(module: torch.nn.Module) -> list[str]:
+    """Return where the hooks of ``hooked`` stand, each as often as it is there."""
+    held = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
+    return [where for hook in held for where, known in _HOOKED.items() if hook is known]
 
 
 def built_tensors(call: str) -> dict[str, Kind]:
@@ -207,8 +237,11 @@ def _no_symbol(kind: str, text: str, line: int) -> Any:
 
 
 def is_constructor(tree: Any) -> bool:
-    """Say whether an expression builds a module: ``torch.nn.Linear(2, 3)``, with ``.eval()`` or without."""
-    return (_name(_without_eval(tree)) or "").startswith(_TORCH_NN)
+    """Say whether an expression builds a module: ``torch.nn.Linear(2, 3)``, with ``.eval()`` and hooks or without."""
+    call = _without_eval(tree)
+    while _hook(call) is not None:
+        call = call.func.value
+    return (_name(call) or "").startswith(_TORCH_NN)
 
 
 def read_constructor(tree: Any, reader: ValueReader) -> torch.nn.Module:
@@ -237,7 +270,20 @@ def _name(tree: Any) -> str | None:
     return dotted(tree.func) if isinstance(tree, ast.Call) else None
 
 
-def _construct(tree: ast.Call, reader: ValueReader) -> torch.nn.Module:
+def _hook(tree: Any) -> str | None:
+    """Return where the hook of ``torch.nn.Linear(2, 3).hooked("output")`` stands, None for another expression."""
+    if not (isinstance(tree, ast.Call) and isinstance(tree.func, ast.Attribute) and tree.func.attr == "hooked"):
+        return None
+    where = tree.args[0].value if len(tree.args) == 1 and isinstance(tree.args[0], ast.Constant) else None
+    if where not in _HOOKED or tree.keywords or not isinstance(tree.func.value, ast.Call):
+        raise GraphTextError('expected a module and .hooked("input") or .hooked("output")', tree.lineno)
+    return str(where)
+
+
+def _construct(tree: Any, reader: ValueReader) -> torch.nn.Module:
+    where = _hook(tree)
+    if where is not None:
+        return hooked(_construct(tree.func.value, reader), where)
     name = _name(tree) or ""
     kind = MODULES.get(name.removeprefix(_TORCH_NN))
     if kind is None or not name.startswith(_TORCH_NN):

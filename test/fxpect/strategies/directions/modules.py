@@ -1,4 +1,4 @@
-"""Modules: another configuration, train and eval, one module called where two were, two where one was."""
+"""Modules: another configuration, hooks, arguments of the call, train and eval, shared modules."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import nn
 
 from fxpect.strategies.draft import Draft, Edit, Inapplicable, own_attribute
 from fxpect.strategies.trial import Call
+from fxpect.text.constructors import hooked
 
 OPTIONAL = frozenset({"momentum"})
 SIZES = frozenset({"in_channels", "out_channels", "in_features", "out_features", "num_features", "num_channels",
@@ -26,6 +27,8 @@ def configurations(d: Draft) -> Iterator[Edit]:
         for name, value in constructor_arguments(module).items():
             for new in _other_values(name, value):
                 changes = {path: {name: new}}
+                if name == "padding_mode" and not any(_flat(getattr(module, "padding", 0))):
+                    changes[path]["padding"] = 1  # without a padding its mode makes no difference
                 if not _fits(d, changes) and name in SIZES:
                     changes = {p: {n: new for n, v in constructor_arguments(m).items() if n in SIZES and v == value}
                                for p, m in held.items()}
@@ -35,6 +38,72 @@ def configurations(d: Draft) -> Iterator[Edit]:
                         f" and {len(changes) - 1} more" if len(changes) > 1 else ""),
                         f"{type(module).__name__}.{name} {_class_of(new)}",
                         lambda draft, changes=changes: _reconfigure(draft, changes))
+    yield from _hooked(d)
+    yield from _called_otherwise(d)
+
+
+def _hooked(d: Draft) -> Iterator[Edit]:
+    """Yield a hook on a module, which its call runs and its forward does not, and a path through another module."""
+    for node in d.calls():
+        if node.op != "call_module":
+            continue
+        module, kind = d.gm.get_submodule(node.target), type(d.gm.get_submodule(node.target)).__name__
+        for where in ("output", "input"):
+            twin = hooked(copy.deepcopy(module), where)
+            if d.trial.fits(calls={node: Call("call_function", twin, node.args, node.kwargs)}):
+                yield Edit("modules", f"{node.target} with a hook on its {where}", f"{kind} with a hook",
+                           lambda draft, at=node.name, where=where: _swap_module(
+                               draft, draft.node(at),
+                               hooked(copy.deepcopy(draft.gm.get_submodule(draft.node(at).target)), where)))
+        if "." not in node.target:
+            yield Edit("modules", f"{node.target} within a module", f"{kind} within a module",
+                       lambda draft, at=node.name: _nest(draft, draft.node(at)))
+
+
+def _called_otherwise(d: Draft) -> Iterator[Edit]:
+    """Yield a call with an argument that has a default, such as ``output_size`` of a transposed convolution."""
+    for node in d.calls():
+        if node.op != "call_module" or d.tensor(node) is None:
+            continue
+        module = d.gm.get_submodule(node.target)
+        for position, (name, parameter) in enumerate(inspect.signature(module.forward).parameters.items()):
+            if parameter.default is parameter.empty or position < len(node.args) or name in node.kwargs:
+                continue
+            for value in _argument_values(parameter, d.trial.values[node]):
+                for by in ("position", "keyword") if position == len(node.args) else ("keyword",):
+                    args, kwargs = (*node.args, value), dict(node.kwargs)
+                    if by == "keyword":
+                        args, kwargs = node.args, {**kwargs, name: value}
+                    if d.trial.fits(calls={node: Call(node.op, node.target, args, kwargs)}):
+                        yield Edit("modules", f"{node.name}.{name} = {value!r} by {by}",
+                                   f"{type(module).__name__}.{name} given",
+                                   lambda draft, at=node.name, args=args, kwargs=kwargs, value=value: _call_with(
+                                       draft, draft.node(at), args, kwargs))
+
+
+def _argument_values(parameter: inspect.Parameter, result: Any) -> Iterator[Any]:
+    """Yield values for an argument of a module's call: the other flag, sizes like those of what it gives."""
+    if isinstance(parameter.default, bool):
+        yield not parameter.default
+    elif "int" in str(parameter.annotation) and isinstance(result, torch.Tensor):
+        yield [size + 1 for size in result.shape[2:]]
+        yield list(result.shape[2:])
+
+
+def _call_with(draft: Draft, node: torch.fx.Node, args: tuple, kwargs: dict[str, Any]) -> None:
+    draft.set_args(node, (*node.args, *args[len(node.args):]), {**node.kwargs, **{
+        name: value for name, value in kwargs.items() if name not in node.kwargs}})
+
+
+def _nest(draft: Draft, call: torch.fx.Node) -> None:
+    """Let a module be called by a path through another module."""
+    old, holder = call.target, nn.Module()
+    holder.add_module(old, draft.gm.get_submodule(old))
+    name = own_attribute(draft, "block", holder)
+    for node in draft.calls():
+        if node.op == "call_module" and node.target == old:
+            node.target = f"{name}.{old}"
+            draft.touch(node)
 
 
 def modes(d: Draft) -> Iterator[Edit]:
@@ -150,11 +219,16 @@ def _other_values(name: str, value: Any) -> Iterator[Any]:
         if name in OPTIONAL:
             yield None
     elif isinstance(value, (tuple, list)) and all(isinstance(v, int) for v in value):
+        yield from OTHER_WORDS.get(name, ())
         yield type(value)(v + 1 for v in value)
         yield type(value)([value[0] + 1, *value[1:]])
         yield type(value)([*value[:-1], value[-1] + 1])
     elif value is None:
-        yield 0.5
+        yield from (0.5, 3)
+
+
+def _flat(value: Any) -> tuple:
+    return tuple(value) if isinstance(value, (tuple, list, str)) else (value,)
 
 
 def _class_of(value: Any) -> str:
