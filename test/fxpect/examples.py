@@ -138,7 +138,7 @@ def copy_graph_module(gm: torch.fx.GraphModule) -> torch.fx.GraphModule:
     graph = torch.fx.Graph(tracer_cls=getattr(gm.graph, "_tracer_cls", None))
     mapping: dict[torch.fx.Node, torch.fx.Node] = {}
     graph.graph_copy(gm.graph, mapping)
-    old_output = gm.graph.output_node()
+    old_output = gm.graph.find_nodes(op="output")[0]  # a pass may leave calls behind it
     new_output = graph.output(torch.fx.map_arg(old_output.args[0], mapping.__getitem__))
     new_output.meta = dict(old_output.meta)
     graph._codegen = copy.copy(gm.graph._codegen)

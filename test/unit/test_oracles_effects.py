@@ -202,6 +202,8 @@ class EffectsTests(unittest.TestCase):
                                      (lambda x: x, lambda x: x.view(3), "expected is_leaf=True; got False")):
             self.fails("leaf", words, before, after, leaf, grads=True, returns_as_is=False)
         self.holds(lambda x: (x, x * 2), lambda x: (x, 2 * x), leaf, grads=True)
+        pieces = call(lambda x: (x * 1).split(1), lambda x: ((y := x * 1).split(1), y.zero_())[0])  # no leaf to tell
+        self.holds(pieces, pieces, leaf, grads=True)
         self.assertEqual(self.notes(lambda x: x.view(3), lambda x: x, leaf), ["effects:output-identity"])
 
     def test_tied_parameters(self):

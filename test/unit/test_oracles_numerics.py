@@ -39,6 +39,16 @@ class NumericsTests(unittest.TestCase):
         """Assert that the oracle finds neither an error nor a note."""
         self.assertEqual([str(found) for found in find_numerics(evidence(before, after, *args, **options))], [])
 
+    def test_calls_behind_the_output(self):
+        """A pass may sort a call behind the output, where it does not run: what changes by it has its node's name."""
+        both = evidence(lambda x: x.t_() * 2, lambda x: x * 2, normal(3, 3))
+        graph = both.after.graph
+        graph.output_node().append(graph.call_method("t_", (graph.find_nodes(op="placeholder")[0],)))
+        both.after.recompile()
+        with self.assertRaises(CheckFailure) as caught:
+            check_numerics(both)
+        self.assertEqual((caught.exception.cause, caught.exception.node), ("numerics:values", "mul"))
+
     def test_equal_outputs_hold(self):
         """The same computation spelled another way holds."""
         self.holds(lambda x, y: torch.relu(x + y), lambda x, y: (y + x).relu(), normal(3, 4), normal(3, 4, seed=1))

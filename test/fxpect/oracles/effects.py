@@ -52,19 +52,22 @@ def find_effects(evidence: Evidence) -> Iterator[CheckFailure]:
                 f"output {i}: expected requires_grad={old.requires_grad}; got {new.requires_grad}",
                 node=evidence.output_name(i),
             )
-        elif _is_leaf(old) != _is_leaf(new):
+        elif _is_leaf(old) != (leaf := _is_leaf(new)):
             yield evidence.failure(
                 "effects",
                 "leaf",
-                f"output {i}: expected is_leaf={old.is_leaf}; got {new.is_leaf}: a gradient that reaches it "
-                f"{'is kept there' if new.is_leaf else 'is no longer kept there'}",
+                f"output {i}: expected is_leaf={not leaf}; got {leaf}: a gradient that reaches it "
+                f"{'is kept there' if leaf else 'is no longer kept there'}",
                 node=evidence.output_name(i),
             )
 
 
 def _is_leaf(value: object) -> bool:
     """Whether this is a tensor in which autograd collects a gradient."""
-    return isinstance(value, torch.Tensor) and value.requires_grad and value.is_leaf
+    try:
+        return isinstance(value, torch.Tensor) and value.requires_grad and value.is_leaf
+    except RuntimeError:  # one of several views, of which autograd refuses to say how it came about once it is written to
+        return False
 
 
 def _attributes(evidence: Evidence, before: Observation, after: Observation) -> Iterator[CheckFailure]:
