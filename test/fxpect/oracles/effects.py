@@ -66,7 +66,7 @@ def _is_leaf(value: object) -> bool:
     """Whether this is a tensor in which autograd collects a gradient."""
     try:
         return isinstance(value, torch.Tensor) and value.requires_grad and value.is_leaf
-    except RuntimeError:  # one of several views, of which autograd refuses to say how it came about once it is written to
+    except RuntimeError:  # one of several views of what is written to: autograd does not say
         return False
 
 
