@@ -60,6 +60,23 @@ class TrialTests(unittest.TestCase):
         self.assertEqual(self.trial.values[self.x].shape, (3, 3))
         self.assertTrue(self.trial.values[self.x].any())
 
+    def test_regions_are_left(self):
+        """A graph that stops within a region of another mode leaves both modes as they were."""
+        text = """
+            def forward(self, x):
+                _set_grad_enabled = torch._C._set_grad_enabled(True)
+                _enter_autocast = torch.amp.autocast_mode._enter_autocast('cpu', torch.bfloat16, True, None)
+                mm = torch.mm(x, x)
+                _exit_autocast = torch.amp.autocast_mode._exit_autocast(_enter_autocast)
+                _set_grad_enabled_1 = torch._C._set_grad_enabled(True)
+                return (mm,)
+            """
+        draft = Draft(capture(text, (T(3, 3),), capture="dynamo"), reading=True)
+        mm = draft.node("mm")
+        with trying():
+            self.assertFalse(draft.trial.takes(Call("call_method", "t_", (mm.args[0], 1)), mm))
+            self.assertFalse(torch.is_autocast_enabled("cpu") or torch.is_grad_enabled())
+
     def test_what_ends_the_process_is_not_run(self):
         """A tensor as an int, a number as a dtype: refused before torch divides by zero or reads past its tables."""
         zero, keys = torch.zeros(()), torch.ones(2, 5, 8)

@@ -17,6 +17,7 @@ import torch
 from torch.fx import Node
 
 from fxpect import contracts
+from fxpect.autocast import autocast_kept
 from fxpect.strategies.signatures import base_name, signatures
 
 # Torch does not check the sizes that these are given: another one corrupts the memory of the process (2.13.0, 2.15.0).
@@ -98,9 +99,10 @@ class Trial:
         place = next((i for i, (node, _) in enumerate(calls) if node is before), len(calls))
         calls.insert(place, (before, call))
         try:
-            for node, made in calls:
-                args, kwargs = torch.fx.map_arg((made.args, dict(made.kwargs)), now.__getitem__)
-                now[node] = self._call(made, args, kwargs, own=_same)
+            with torch.no_grad(), autocast_kept():  # a region that is begun may not be ended
+                for node, made in calls:
+                    args, kwargs = torch.fx.map_arg((made.args, dict(made.kwargs)), now.__getitem__)
+                    now[node] = self._call(made, args, kwargs, own=_same)
         except Exception:  # as above
             return False
         return True
