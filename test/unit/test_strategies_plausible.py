@@ -9,7 +9,7 @@ import torch
 from fxpect.capture import capture
 from fxpect.examples import Example
 from fxpect.specs import T
-from fxpect.strategies.directions import arguments
+from fxpect.strategies.directions import arguments, constants
 from fxpect.strategies.draft import Draft, Edit, Inapplicable
 from fxpect.strategies.near import step
 from fxpect.strategies.plausible import pieces_read, plausible
@@ -36,7 +36,7 @@ def fits(example: Example, parameter: str, value: object, call: int = 0) -> bool
     draft = Draft(example, reading=True)
     node = draft.calls()[call]
     slot = next(s for s in slots(node) if s.param.name == parameter)
-    return plausible(node, slot, value, draft.val, arguments.DIM_NAMES)
+    return plausible(node, slot, value, draft.val, constants.DIM_NAMES)
 
 
 class PlausibleTests(unittest.TestCase):
@@ -90,14 +90,14 @@ class PlausibleTests(unittest.TestCase):
                 for slot in slots(node):
                     if slot.param.is_tensor:
                         continue
-                    for value in arguments._candidates(draft, node, slot):
-                        if plausible(node, slot, value, draft.val, arguments.DIM_NAMES):
+                    for value in constants.candidates(draft, node, slot):
+                        if plausible(node, slot, value, draft.val, constants.DIM_NAMES):
                             continue
                         left_out += 1
                         with self.subTest(str(node), parameter=slot.param.name, value=value), \
                                 self.assertRaises(Inapplicable):
                             step(example, Edit("t", "t", "t", lambda d, at=node.name, p=slot.param.name, v=value:
-                                               arguments._assign(d, d.node(at), p, v)))
+                                               arguments.assign(d, d.node(at), p, v)))
         self.assertGreater(left_out, 40)
 
 

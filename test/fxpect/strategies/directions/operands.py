@@ -10,7 +10,8 @@ import torch
 from torch.fx import Node
 
 from fxpect.specs import T, TensorSpec, spec_of
-from fxpect.strategies.directions.arguments import DIM_NAMES, assign, tries
+from fxpect.strategies.directions.arguments import assign, tries
+from fxpect.strategies.directions.constants import DIM_NAMES
 from fxpect.strategies.directions.inputs import dtype_class
 from fxpect.strategies.draft import Draft, Edit, Inapplicable, is_static
 from fxpect.strategies.signatures import base_name, slots
