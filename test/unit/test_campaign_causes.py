@@ -50,6 +50,13 @@ class KeyTests(unittest.TestCase):
         self.apart(first, key("numerics:values", "sum.dim changed", "extra user of exp"))
         self.apart(first, key("numerics:nan", "sub.alpha changed", "extra user of sum"))
 
+    def test_patterns_do_not_tell_causes_apart(self):
+        """One step next to two patterns is one cause, two steps next to one pattern are two."""
+        first, second = (key("numerics:values", f"pattern {name}", "values zeros") for name in "ab")
+        self.explained(first, second)
+        self.apart(first, key("numerics:values", "pattern a", "add.alpha changed"))
+        self.explained(key("numerics:values", "pattern a"), first)
+
     def test_a_view_of_one_operator_is_one_cause(self):
         """A stride, an alias, a write that reaches too far: one cause where the same operator's result is a view."""
         symptoms = [key("numerics:stride", "size one", views=("cat",)),

@@ -17,12 +17,15 @@ import torch
 
 import fxpect
 from fxpect import T
+from fxpect.campaign import plan
+from fxpect.campaign.check import Start, check_starts
 from fxpect.campaign.finding import Parcel
 from fxpect.campaign.search import Tally
 from fxpect.capture import capture
 from fxpect.contracts import Contract
 from fxpect.errors import CaptureError
 from fxpect.oracles.judge import judge
+from fxpect.passes.catalogue import find
 
 aten = torch.ops.aten
 
@@ -248,6 +251,62 @@ isolated_check = functools.partial(fxpect.check, isolate=True)
 
 
 @unittest.skipUnless(hasattr(os, "fork"), "isolation needs fork")
+def simplify(gm):
+    """Spell relu as a bound, wrongly below a view, and a product with any number as a sum, which is right for two."""
+    for node in list(gm.graph.nodes):
+        with gm.graph.inserting_before(node):
+            if node.target is aten.relu.default:
+                viewed = node.args[0].target is aten.view.default
+                new = gm.graph.call_function(aten.abs.default if viewed else aten.clamp_min.default,
+                                             node.args if viewed else (*node.args, 0))
+            elif node.target is aten.mul.Tensor and not isinstance(node.args[1], torch.fx.Node):
+                new = gm.graph.call_function(aten.add.Tensor, (node.args[0], node.args[0]))
+            else:
+                continue
+        new.meta = dict(node.meta)
+        node.replace_all_uses_with(new)
+        gm.graph.erase_node(node)
+    return gm
+
+
+class PatternTests(unittest.TestCase):
+    """The pass's own patterns are starts beside its models."""
+
+    STARTS = (Start(torch.sin, (T(2, 3),), "aten", pattern="idle"),
+              Start(lambda x: torch.relu(x.view(6)), (T(2, 3),), "aten", pattern="twin"),
+              Start(lambda x: x * 2, (T(2, 3),), "aten", pattern="product"),
+              Start(torch.relu, (T(2, 3),), "aten", dynamic=False))
+
+    def found(self, **options):
+        return check_starts(simplify, self.STARTS, isolate=False, directions=("values", "input_values"), **options)
+
+    def test_a_bug_next_to_a_pattern(self):
+        """What a pattern shows that no model does is found; one with a model's operators is no start of its own."""
+        found = self.found(examples=180)
+
+        self.assertEqual(causes(found), ["numerics:values | mul.other changed + pattern product"])
+        self.assertEqual(found[0].edits, 1)
+
+    def test_a_small_budget_is_for_the_models(self):
+        """Where a third of the budget is too little for one pattern, none is explored."""
+        self.assertEqual(self.found(examples=179), [])
+
+    def test_what_starts_a_check_of_the_catalogue(self):
+        """A check by name starts from models, then from patterns of the graph that the pass is given."""
+        def starts(*args, **options):
+            with mock.patch.object(plan, "check_starts", return_value=[]) as called:
+                plan.check_by_name(*args, **options)
+            return called.call_args.args[1]
+
+        names = [start.pattern for start in starts("fuse_attention")]
+        number = len(find("fuse_attention").models)
+        self.assertEqual(set(names[:number]), {""})
+        self.assertIn("_sfdp_pattern_24_inference", names[number:])
+        self.assertFalse([name for name in names if "training" in name])
+        self.assertFalse([start.pattern for start in starts("fuse_attention", capture="make_fx") if start.pattern])
+        self.assertEqual([start.pattern for start in starts("fx.merge_matmul")], [""])
+
+
 class IsolationTests(unittest.TestCase):
     """A pass that ends or holds up the process is one finding with its input, and the search goes on."""
 

@@ -28,6 +28,13 @@ class StartTests(unittest.TestCase):
         self.assertEqual(trained.triggers, ("inputs require grad",))
         self.assertTrue(any(getattr(spec, "is_dynamic", False) for spec in dynamic.inputs))
 
+    def test_a_pattern_is_taken_as_it_is(self):
+        """A pattern of the pass has no variants, and what is found next to it says which it was."""
+        alone, = Start(joined, (T(2, 8), T(2, 2)), "dynamo", pattern="join").examples(never)
+
+        self.assertEqual([repr(spec) for spec in alone.inputs], ["f32[2, 8]", "f32[2, 2]"])
+        self.assertEqual(alone.triggers, ("pattern join",))
+
     def test_a_functional_graph_is_not_trained(self):
         """A graph after autograd has no leaves: only its sizes are made equal, which is nobody's cause."""
         examples = Start(joined, (T(2, 8), T(2, 2)), "aten", dynamic=False).examples(never)

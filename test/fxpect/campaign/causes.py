@@ -73,8 +73,9 @@ class Key:
 
 
 def _looks_on(kind: str) -> bool:
-    """Whether a step only lets more be seen of what is there, as another output does."""
-    return kind.startswith("extra user of") or kind.endswith(("returned too", "returned first", "require grad"))
+    """Whether a step only lets more be seen of what is there, as another output or another pattern does."""
+    return kind.startswith(("extra user of", "pattern ")) or \
+        kind.endswith(("returned too", "returned first", "require grad"))
 
 
 def _kind(trigger: str) -> str:

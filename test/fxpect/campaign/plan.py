@@ -12,6 +12,7 @@ from fxpect.errors import FxpectError
 from fxpect.execution import as_pass
 from fxpect.passes.catalogue import CataloguedPass, find
 from fxpect.passes.firing import pass_of
+from fxpect.passes.patterns import models_of
 from fxpect.specs import parse_spec
 
 
@@ -20,7 +21,8 @@ def check_by_name(name: str, *, model: str | None = None, inputs: str | None = N
     """Check one pass by name; returns its distinct findings over all its models, and what was done.
 
     ``name`` is of the catalogue, or "package.module:object" (which needs ``model`` and ``inputs``). The budget of
-    ``examples`` is for all models together, by default at least 600 for each. The rest is as for ``fxpect.check``.
+    ``examples`` is for all models together, by default at least 600 for each and 60 for each of the pass's own patterns
+    that computes what no model does. The rest is as for ``fxpect.check``.
     """
     pass_, starts, judging = _resolve(name, model, inputs, capture)
     tally = Tally()
@@ -47,13 +49,17 @@ def _resolve(name: str, model: str | None, inputs: str | None,
             return pass_, [Start(given, specs, capture)], judging
         return pass_, [_start(entry, given, specs, capture or entry.capture)], judging
     assert entry is not None
-    return pass_, [_start(entry, innocent.model, innocent.inputs, capture or innocent.capture or entry.capture)
-                   for innocent in (*entry.models, *entry.dormant)], judging
+    models = [_start(entry, innocent.model, innocent.inputs, capture or innocent.capture or entry.capture)
+              for innocent in (*entry.models, *entry.dormant)]
+    given = capture or entry.capture
+    patterns = [_start(entry, innocent.model, innocent.inputs, given, innocent.name)
+                for innocent in models_of(entry.name) if innocent.capture == given == entry.capture]
+    return pass_, [*models, *patterns], judging
 
 
-def _start(entry: CataloguedPass, model: Any, inputs: tuple, capture: str) -> Start:
+def _start(entry: CataloguedPass, model: Any, inputs: tuple, capture: str, pattern: str = "") -> Start:
     """Return a start whose neighbours keep what the pass may rely on, where it is given the graph that it wants."""
-    return Start(model, inputs, capture, frozen=entry.frozen,
+    return Start(model, inputs, capture, frozen=entry.frozen, pattern=pattern,
                  contract=entry.contract if capture == entry.capture else None)
 
 

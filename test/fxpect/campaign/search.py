@@ -32,6 +32,15 @@ from fxpect.text.printer import graph_text
 DEFAULT_EXAMPLES = 2000
 # With many starts, so many for each.
 LEAST_EXAMPLES = 600
+# More for each of the pass's own patterns; of a budget that is given they take a third at most.
+PATTERN_EXAMPLES = 60
+# A pattern is explored by what its calls are given, which its own conditions are about. What stands around them, such
+# as other users, is a matter of the matcher, and explored with the models.
+PATTERN_DIRECTIONS = ("input_values", "values", "sizes", "fresh_operands", "dtypes", "ranks", "layouts",
+                      "tensors_for_numbers", "absent_operands", "one_input", "operand_lists", "sections", "sequences")
+# Patterns that differ in these alone are one.
+_CONVERSIONS = frozenset(("convert_element_type", "_to_copy"))
+_INCIDENTAL = _CONVERSIONS | {"expand", "view", "_unsafe_view", "clone"}
 
 
 @dataclasses.dataclass
@@ -78,12 +87,13 @@ def search(pass_: Any, starts: Sequence[Start], *, examples: int | None = None, 
            judge_options: dict[str, Any] | None = None, tally: Tally | None = None,
            watcher: Watcher | None = None, outside: bool = False) -> list[Finding]:
     """Explore from every start in this process and return the distinct findings; ``check`` describes the arguments."""
-    budget = examples if examples is not None else max(DEFAULT_EXAMPLES, LEAST_EXAMPLES * len(starts))
-    found = _Search(as_pass(pass_), seed, budget, seconds, directions, {"device": device, **(judge_options or {})},
+    found = _Search(as_pass(pass_), seed, examples, seconds, directions, {"device": device, **(judge_options or {})},
                     tally if tally is not None else Tally(), watcher or Watcher(), outside)
     with _quiet():
         for start in starts:
-            found.add(start)
+            if not start.pattern:
+                found.add(start)
+        found.add_patterns([start for start in starts if start.pattern])
         found.explore()
         return found.findings()
 
@@ -133,8 +143,9 @@ class _Held:
 class _Search:
     """The state of one check: the pool of examples that hold, the failures met, the budget."""
 
-    def __init__(self, pass_: Any, seed: int, budget: int, seconds: float | None, directions: tuple[str, ...] | None,
-                 judge_options: dict[str, Any], tally: Tally, watcher: Watcher, outside: bool):
+    def __init__(self, pass_: Any, seed: int, budget: int | None, seconds: float | None,
+                 directions: tuple[str, ...] | None, judge_options: dict[str, Any], tally: Tally, watcher: Watcher,
+                 outside: bool):
         self.pass_ = pass_
         self.seed = seed
         self.rng = random.Random(seed)
@@ -146,7 +157,12 @@ class _Search:
         self.watcher = watcher
         self.outside = outside
         self.started = time.monotonic()
+        self.models = 0
         self.innocent: list[_Held] = []
+        self.patterns: list[_Held] = []
+        self.computed: set[tuple[str, ...]] = set()
+        self.tried: collections.Counter[str] = collections.Counter()
+        self.moved: collections.Counter[str] = collections.Counter()
         self.pool: list[_Held] = []
         self.seen: set[str] = set()
         self.walked: collections.Counter[str] = collections.Counter()
@@ -154,17 +170,44 @@ class _Search:
 
     def add(self, start: Start) -> None:
         """Judge the examples of a start; what one fails with itself is one finding, not one of every neighbour."""
+        self.models += 1
         bases = start.examples(self._fires)
         for base in bases:
+            self.computed.add(_computation(base))
             held = self._try(base, None, bases)
             if held is not None:
                 self.innocent.append(held)
 
+    def add_patterns(self, starts: Sequence[Start]) -> None:
+        """Judge those of the pass's own patterns on which it fires and whose operators no other start has.
+
+        Of several with the same operators the one with the fewest conversions is taken.
+        """
+        room = len(starts) if self.budget is None else self.budget // 3 // PATTERN_EXAMPLES
+        examples = []
+        for start in starts if room else ():
+            with contextlib.suppress(CaptureError):  # torch traces some of its patterns in a way of its own
+                examples += start.examples(self._fires)
+        for example in sorted(examples, key=_conversions):
+            if len(self.patterns) < room and _computation(example) not in self.computed:
+                held = self._try(example, None, [example])
+                if held is not None and held.fired:
+                    self.computed.add(_computation(example))
+                    self.patterns.append(held)
+
     def explore(self) -> None:
-        """Take every single edit in turn, up to two thirds of the budget, then edits of what still fires."""
+        """Take every single edit of the models in turn, some of each pattern, then edits of what still fires.
+
+        The single edits of the models get up to two thirds of what patterns do not get.
+        """
+        share = len(self.patterns) * PATTERN_EXAMPLES
+        if self.budget is None:
+            self.budget = max(DEFAULT_EXAMPLES, LEAST_EXAMPLES * self.models) + share
         # The plain example of a start gets three turns for each of its others.
         self._drain([(self._singles(held), 3 if held.example is held.bases[0] else 1) for held in self.innocent],
-                    2 * self.budget // 3)
+                    2 * (self.budget - share) // 3)
+        for held in self.patterns:
+            self._drain([(self._least_tried(held), 1)], min(self.tally.judged + PATTERN_EXAMPLES, self.budget))
         self._random_walks()
 
     def findings(self) -> list[Finding]:
@@ -196,6 +239,24 @@ class _Search:
         for edit in round_robin(self._edits(held.example, self.directions), self.rng):
             yield held, edit
 
+    def _least_tried(self, held: _Held) -> Iterator[tuple[_Held, Edit]]:
+        """Yield edits of a pattern, one of each direction in turn: what was tried least elsewhere comes first.
+
+        What the pass did not fire after, however often it was tried, comes last.
+        """
+        queues = []
+        for group in self._edits(held.example, self.directions or PATTERN_DIRECTIONS).values():
+            self.rng.shuffle(group)
+            times = collections.Counter({edit.trigger: self.tried[edit.trigger] for edit in group})
+            ranked = []
+            for edit in group:
+                idle = self.tried[edit.trigger] > 1 and not self.moved[edit.trigger]
+                ranked.append((idle, times[edit.trigger] + edit.rank, edit))
+                times[edit.trigger] += 1
+            queues.append([edit for *_, edit in sorted(ranked, key=lambda item: item[:2])])
+        for turn in itertools.zip_longest(*queues):
+            yield from ((held, edit) for edit in turn if edit is not None)
+
     def _edits(self, example: Example, directions: tuple[str, ...] | None) -> dict[str, list[Edit]]:
         return edits(example, directions, self.tally.flaws, outside=self.outside)
 
@@ -213,8 +274,8 @@ class _Search:
             queues = left
 
     def _random_walks(self) -> None:
-        misses = 0
-        while self._open(self.budget) and self.pool and misses < 200:
+        misses, budget = 0, self.budget or 0
+        while self._open(budget) and self.pool and misses < 200:
             firing = [held for held in self.pool if held.fired]
             candidates = firing if firing and self.rng.random() < 0.9 else self.pool
             base = candidates[self.rng.randrange(len(candidates))]
@@ -224,7 +285,7 @@ class _Search:
             if not offered:
                 misses += 1
                 continue
-            for _ in range(min(3, self.budget - self.tally.judged)):
+            for _ in range(min(3, budget - self.tally.judged)):
                 edit = self._rare(offered)
                 misses = 0 if self._edit(base, edit) else misses + 1
 
@@ -249,8 +310,10 @@ class _Search:
         except Inapplicable:
             self.tally.untyped += 1
             return False
-        judged = self.tally.judged
+        judged, fired = self.tally.judged, self.tally.fired
         self._try(example, base, base.bases)
+        self.tried[edit.trigger] += self.tally.judged - judged
+        self.moved[edit.trigger] += self.tally.fired - fired
         return self.tally.judged > judged
 
     def _try(self, example: Example, parent: _Held | None, bases: list[Example]) -> _Held | None:
@@ -337,6 +400,21 @@ def text_or_dump(gm: torch.fx.GraphModule) -> str:
         return graph_text(gm)
     except FxpectError as error:
         return f"# {error}\n{gm.graph}"
+
+
+def _computation(example: Example) -> tuple[str, ...]:
+    """Return the operators that compute something, in order, or all operators where none does."""
+    names = _operators(example)
+    return tuple(name for name in names if name not in _INCIDENTAL) or tuple(names)
+
+
+def _conversions(example: Example) -> int:
+    return sum(name in _CONVERSIONS for name in _operators(example))
+
+
+def _operators(example: Example) -> list[str]:
+    return [str(getattr(node.target, "__name__", node.target)).partition(".")[0]
+            for node in example.graph_module.graph.nodes if node.op.startswith("call")]
 
 
 @functools.lru_cache(maxsize=64)  # asked of a base for each of its steps, and several times of a new example

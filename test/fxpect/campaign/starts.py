@@ -26,7 +26,8 @@ class Start:
 
     ``capture`` names the graph that the pass is given, None for the first on which it rewrites. ``frozen`` keeps
     parameters as attributes, ``dynamic`` adds a start with dynamic shapes. ``contract`` is what its neighbours keep,
-    by default that of the capture.
+    by default that of the capture. ``pattern`` says that the model is one of the pass's own patterns, by its name: it
+    is taken as it is, and explored a little.
     """
 
     model: Any
@@ -35,10 +36,13 @@ class Start:
     frozen: bool = False
     dynamic: bool = True
     contract: Contract | None = None
+    pattern: str = ""
 
     def examples(self, fires: Callable[[Example], bool]) -> list[Example]:
         """Return the examples to start from, the plain one first; raises ``CaptureError`` where there is none."""
         plain = self._captured(fires)
+        if self.pattern:
+            return [plain.replace(triggers=(f"pattern {self.pattern}",))]
         found = [plain]
         equal = squared(plain)
         others = [equal] if equal is not None else self._anew(plain)

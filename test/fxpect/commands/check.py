@@ -34,12 +34,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-j", "--jobs", type=jobs, default=1, metavar="N",
                         help="check N passes at the same time, or auto: one for each processor (default 1)")
     parser.add_argument("--model", help="package.module:object of the model, or a file that holds a graph text; "
-                                        "default: the catalogue's innocent models of the pass")
+                                        "default: the catalogue's innocent models of the pass, and its own patterns")
     parser.add_argument("--inputs", help='specs of the model\'s inputs, separated by ";": "f32[2, 8]; f32[2, 2]"')
     parser.add_argument("--capture",
                         help="which graph the pass is given; default: the catalogue's, else the first that fires")
     parser.add_argument("--examples", type=int, help="how many examples are judged, for all models together "
-                                                     "(default 2000, or 600 for each)")
+                                                     "(default 2000, or 600 for each, and 60 for each pattern)")
     parser.add_argument("--seconds", type=float, help="stop after so long")
     parser.add_argument("--seed", type=int, default=0, help="another seed walks another way (default 0)")
     parser.add_argument("--device", help="run every example there (default cpu, or FXPECT_DEVICE)")

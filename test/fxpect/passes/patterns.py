@@ -191,7 +191,8 @@ def _precompiled() -> dict[int, tuple[tuple, str, dict[str, Any]]]:
     found = {}
     for kept in pattern_matcher._known_precompiled_patterns:
         _, inputs, trace, scalars, pattern = kept if isinstance(kept, tuple) else vars(kept).values()
-        found[id(pattern)] = _specs(inputs), _capture(trace), dict(scalars or {})
+        how = _capture(trace)
+        found[id(pattern)] = _specs(inputs, how), how, dict(scalars or {})
     return found
 
 
@@ -206,16 +207,17 @@ def _traced(search: Callable) -> tuple[tuple, str, dict[str, Any]] | None:
     return tuple(T(*shapes[name]) for name in names), "aten", fixed
 
 
-def _specs(inputs: Iterable[Any]) -> tuple:
+def _specs(inputs: Iterable[Any], how: str) -> tuple:
     """Specs of the fake tensors that torch traced a pattern with; a scalar tensor stands for a number."""
-    return tuple(_spec(value) if isinstance(value, torch.Tensor) and value.dim() else 2.0 for value in inputs)
+    return tuple(_spec(value, value.requires_grad and how == "joint")
+                 if isinstance(value, torch.Tensor) and value.dim() else 2.0 for value in inputs)
 
 
-def _spec(value: torch.Tensor) -> Any:
+def _spec(value: torch.Tensor, requires_grad: bool) -> Any:
     small = all(size <= LARGEST for size in value.shape)
     shape = tuple(min(size, LARGEST) for size in value.shape)
     layout = tuple(value.stride()) if small and not value.is_contiguous() else None
-    return T(*shape, dtype=value.dtype, requires_grad=value.requires_grad, layout=layout)
+    return T(*shape, dtype=value.dtype, requires_grad=requires_grad, layout=layout)
 
 
 def _capture(trace: Any) -> str:
