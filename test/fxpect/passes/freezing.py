@@ -6,13 +6,16 @@ import torch
 
 from fxpect.passes.catalogue import CataloguedPass, Innocent, recipe
 from fxpect.passes.modules import (
+    BiasedProduct,
     ConstantArithmetic,
     ConvNorm,
     ConvPool,
     DoubledConv,
+    DoubledTransposedConv,
     Recurrent,
     SameConversion,
     ScaledConv,
+    ScaledConv1d,
     ScaledLinear,
     ScaledLinear3d,
     SharedLinear,
@@ -140,6 +143,9 @@ def passes() -> list[CataloguedPass]:
         _entry("binary_folding", "folds constant arithmetic into the convolution or linear before it",
                recipe(fold_binary, "binary_folding"), *arithmetic,
                Innocent("norm", seeded(ConvNorm), image),
+               Innocent("one_dim", seeded(ScaledConv1d), (T(2, 3, 4),)),
+               Innocent("transposed", seeded(DoubledTransposedConv), (T(2, 4, 5, 5),)),
+               Innocent("addmm", seeded(BiasedProduct), (T(3, 4),)),
                options=FREEZING + ", enable_linear_binary_folding = True", after=PREPARED),
         _entry("constant_fold", "computes what depends on constants alone",
                recipe(fold_constants, "_inductor.constant_folding"),

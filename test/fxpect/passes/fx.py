@@ -8,7 +8,7 @@ import torch
 
 from fxpect.passes import fx_models as m
 from fxpect.passes.catalogue import CataloguedPass, Innocent, Recipe, recipe
-from fxpect.passes.modules import ConvNorm, ConvNorm1d, seeded
+from fxpect.passes.modules import ConvNorm, ConvNorm1d, LinearNorm, PaddedConvNorm1d, TransposedConvNorm, seeded
 from fxpect.specs import T
 
 
@@ -265,7 +265,9 @@ def _inference() -> list[CataloguedPass]:
                _call("fx.experimental.optimization", "fuse"), Innocent("conv", seeded(m.ConvStack), image),
                Innocent("conv_norm", seeded(ConvNorm), image),
                Innocent("one_dim", seeded(ConvNorm1d), (T(2, 3, 6),)),
-               Innocent("linear", seeded(m.LinearNorm), (T(2, 3),)), inference=True),
+               Innocent("padded", seeded(PaddedConvNorm1d), (T(2, 3, 4),)),
+               Innocent("transposed", seeded(TransposedConvNorm), image),
+               Innocent("linear", seeded(LinearNorm), (T(4, 3),)), inference=True),
         _entry("remove_dropout", "removes dropout modules",
                _call("fx.experimental.optimization", "remove_dropout"),
                Innocent("dropout", seeded(m.Dropped), (T(2, 3),)), inference=True),
@@ -277,7 +279,9 @@ def _inference() -> list[CataloguedPass]:
                why="a second trace looks inside the modules that were made"),
         _entry("optimize_for_inference", "fuses batch norms, drops dropouts, computes in oneDNN's layout",
                _call("fx.experimental.optimization", "optimize_for_inference"),
-               Innocent("stack", seeded(m.ConvStack), image), inference=True, idempotent=False,
+               Innocent("stack", seeded(m.ConvStack), image),
+               Innocent("average", seeded(m.ConvAverage), image),
+               Innocent("sum", seeded(m.SumOfConvs), image), inference=True, idempotent=False,
                why="a second run puts layout changes around those of the first"),
     ]
 
@@ -296,7 +300,8 @@ def _normalise() -> list[CataloguedPass]:
                Innocent("pool", m.pool_with_places, (T(2, 3, 6),)), writes="types"),
         _entry("annotate_getitem_nodes", "notes the types of pieces, from the type of the whole",
                recipe(annotate_pieces, "fx.passes.annotate_getitem_nodes"),
-               Innocent("pool", m.pool_with_places, (T(2, 3, 6),)), writes="types",
+               Innocent("pool", m.pool_with_places, (T(2, 3, 6),)),
+               Innocent("indexed", m.pool_indexed, (T(2, 3, 6),)), writes="types",
                after=("fx.annotate_types_with_schema",)),
     ]
 
@@ -398,7 +403,8 @@ def _functorch() -> list[CataloguedPass]:
     return [
         _entry("functorch.raise_getitems", "takes pieces out where they are made",
                _functorch_call("compile_utils", ["raise_getitems"]),
-               Innocent("late", m.late_getitem, (T(3, 4),)), writes="order"),
+               Innocent("late", m.late_getitem, (T(3, 4),)),
+               Innocent("rows", m.late_rows, (T(3, 4), T(3, 4))), writes="order"),
         _entry("functorch.strip_overloads", "calls packets instead of overloads",
                _functorch_call("compile_utils", ["strip_overloads"]),
                Innocent("chain", m.same_chain_twice, (T(2, 3), T(2, 3))), capture="make_fx"),

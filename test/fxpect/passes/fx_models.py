@@ -63,6 +63,19 @@ def negated_sum(x, y):
     return torch.add(y, torch.neg(x)) * 2
 
 
+def pool_indexed(x):
+    """A pooling whose values and places are indexed themselves."""
+    values, places = F.adaptive_max_pool1d_with_indices(F.relu(x), 2)
+    return values[0] + 1, places[:, :1] * 2
+
+
+def late_rows(x, y):
+    """A row and a slice that are taken late, of tensors."""
+    first = torch.sin(x)
+    second = torch.cos(y) + 1
+    return second.sum() + first[0], second[1:]
+
+
 def late_getitem(x):
     """Pieces that are taken out late."""
     pair = torch.topk(x, 2)
@@ -125,17 +138,6 @@ class Dropped(nn.Module):
         return F.relu(self.drop(self.linear(x)))
 
 
-class LinearNorm(nn.Module):
-    """A linear and a batch norm."""
-
-    def __init__(self):
-        super().__init__()
-        self.linear, self.norm = nn.Linear(3, 4), nn.BatchNorm1d(4)
-
-    def forward(self, x):
-        return self.norm(self.linear(x))
-
-
 class ConvReLU(nn.Module):
     """A convolution, a batch norm and a relu."""
 
@@ -168,6 +170,30 @@ class ConvStack(nn.Module):
 
     def forward(self, x):
         return self.layers(x)
+
+
+class ConvAverage(nn.Module):
+    """A convolution, a relu and an average over places, with a sum and a function of torch after."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.act, self.pool = nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2)
+
+    def forward(self, x):
+        pooled = self.pool(self.act(self.conv(x)))
+        return torch.tanh(pooled + pooled)
+
+
+class SumOfConvs(nn.Module):
+    """Two convolutions of one input, added, and a maximum over places."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 4, 1)
+        self.pool = nn.MaxPool2d(2)
+
+    def forward(self, x):
+        return self.pool(F.relu(self.first(x) + self.second(x)))
 
 
 class FoldableWeight(nn.Module):

@@ -130,6 +130,11 @@ def same_view_twice(x):
     return aten.view.dtype(x, torch.int32) + 1, aten.view.dtype(x, torch.int32) * 2
 
 
+def times_zero_of_view(x, y):
+    """Bits times zero, which leaves a view that nobody uses."""
+    return torch.relu(x), x.view(torch.int32) * 0 + y.neg()
+
+
 # ---- views and conversions
 
 
@@ -160,6 +165,16 @@ def one_hot(index):
 
 
 # ---- softmax
+
+
+def marked_place(index):
+    """One place of a vector."""
+    return torch.zeros(5).scatter(0, index, 1.0) * 2
+
+
+def marked_rows(index):
+    """One place in each row of each of several matrices, all others a constant too."""
+    return torch.full((2, 3, 5), 0.5).scatter(-1, index, 0.25) * 2
 
 
 def softmax_of_scaled(x):

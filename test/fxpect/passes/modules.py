@@ -77,6 +77,50 @@ def conv_norm_positional() -> torch.fx.GraphModule:
     return gm
 
 
+class PaddedConvNorm1d(nn.Module):
+    """Convolution and batch norm in one dim, as many places after as before."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv1d(3, 4, 3, padding=1), nn.BatchNorm1d(4)
+
+    def forward(self, x):
+        return self.norm(self.conv(x))
+
+
+class TransposedConvNorm(nn.Module):
+    """Transposed convolution and batch norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.ConvTranspose2d(3, 4, 3, stride=2), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return self.norm(self.conv(x))
+
+
+class LinearNorm(nn.Module):
+    """A linear and a batch norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.norm = nn.Linear(3, 4), nn.BatchNorm1d(4)
+
+    def forward(self, x):
+        return self.norm(self.linear(x))
+
+
+class NestedConvNorm(nn.Module):
+    """Convolution, batch norm and a relu, a module further down."""
+
+    def __init__(self):
+        super().__init__()
+        self.block = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+
+    def forward(self, x):
+        return self.block(x)
+
+
 class WithIdentity(nn.Module):
     """A linear, nothing, and a relu."""
 
@@ -121,6 +165,41 @@ class ShiftedConv(nn.Module):
 
     def forward(self, x):
         return (self.conv(x) - self.shift) / 2.0
+
+
+class DoubledTransposedConv(nn.Module):
+    """A transposed convolution with as many channels out as in, times a number."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.ConvTranspose2d(4, 4, 3)
+
+    def forward(self, x):
+        return self.conv(x) * 2.0
+
+
+class ScaledConv1d(nn.Module):
+    """A convolution in one dim, with as many places as channels, times a constant for each channel."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(3, 4, 3, padding=1)
+        self.register_buffer("scale", torch.ones(4, 1))
+
+    def forward(self, x):
+        return self.conv(x) * self.scale
+
+
+class BiasedProduct(nn.Module):
+    """A product with a bias, over a constant of its width."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(4, 5)), nn.Parameter(torch.ones(5))
+        self.register_buffer("scale", torch.ones(1, 5))
+
+    def forward(self, x):
+        return torch.addmm(self.bias, x, self.weight) / self.scale
 
 
 class ScaledLinear(nn.Module):

@@ -55,6 +55,12 @@ def cat_of_viewed_sections(x):
     return aten.cat.default([aten.view.default(piece, [4, 6]) for piece in pieces], 0) + 1
 
 
+def cat_of_viewed_image_sections(x):
+    """The same of images, along the second dim."""
+    pieces = aten.split_with_sizes.default(x, [2, 2], 1)
+    return aten.cat.default([aten.view.default(piece, [2, 2, 6]) for piece in pieces], 1) + 1
+
+
 def two_gates(a, b):
     """Two operations in a row on each of two tensors."""
     return aten.sigmoid.default(aten.tanh.default(a)) + aten.sigmoid.default(aten.tanh.default(b))
@@ -189,6 +195,12 @@ def profiled(x):
     return y + 1
 
 
+def profiled_by_handle(x):
+    """The same, spelled with a handle that is let go."""
+    torch.ops.profiler._record_function_enter("region")
+    return torch.sin(x) + 1
+
+
 def asserted(x):
     """A check of metadata."""
     y = torch.sin(x)
@@ -205,6 +217,42 @@ def write_input_rows(x, index, values):
     """Write rows of an input, the result copied back into it."""
     x.index_put_([index], values)
     return x.sum()
+
+
+def write_viewed_rows(x, index, values):
+    """Write one row to several places of part of a fresh tensor, which is read as a vector."""
+    part = aten.slice.Tensor(torch.sin(x), 0, 0, 4)
+    return aten.view.default(aten.index_put.default(part, [index], values), [12]) + 1
+
+
+def write_computed_places(x, values):
+    """Write integers to places that are computed from them."""
+    y = x + 1
+    return aten.index_put.default(y, [y.neg()], values) * 2
+
+
+def write_through_views(x, y, z):
+    """Write a diagonal, and places at a stride, of fresh tensors."""
+    return (aten.diagonal_scatter.default(torch.sin(x), torch.cos(y)) + 1,
+            aten.as_strided_scatter.default(torch.cos(x), torch.sin(z), [2], [6]) * 2)
+
+
+def write_row_of_part(x, y):
+    """Write a row of a part of a fresh tensor, and the part back."""
+    whole = torch.sin(x)
+    part = aten.select_scatter.default(aten.slice.Tensor(whole, 0, 0, 2), y, 0, 1)
+    return aten.slice_scatter.default(whole, part, 0, 0, 2) + 1
+
+
+# The first half of an input written to its second. It is a text because a capture copies once more.
+COPY_HALF = """
+def forward(self, x: "f32[4, 3]"):
+    slice_1: "f32[2, 3]" = torch.ops.aten.slice.Tensor(x, 0, 0, 2)
+    slice_scatter: "f32[4, 3]" = torch.ops.aten.slice_scatter.default(x, slice_1, 0, 2, 4)
+    sum_1: "f32[]" = torch.ops.aten.sum.default(slice_scatter)
+    copy_: "f32[4, 3]" = torch.ops.aten.copy_.default(x, slice_scatter)
+    return (sum_1,)
+"""
 
 
 def scatter_slices(x, y):

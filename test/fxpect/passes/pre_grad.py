@@ -6,7 +6,17 @@ import torch
 
 from fxpect.passes import pre_grad_models as m
 from fxpect.passes.catalogue import CataloguedPass, Innocent, Recipe, recipe
-from fxpect.passes.modules import ConvNorm, ConvNorm1d, WithIdentity, conv_norm_positional, seeded
+from fxpect.passes.modules import (
+    ConvNorm,
+    ConvNorm1d,
+    LinearNorm,
+    NestedConvNorm,
+    PaddedConvNorm1d,
+    TransposedConvNorm,
+    WithIdentity,
+    conv_norm_positional,
+    seeded,
+)
 from fxpect.specs import T
 
 NORMALIZATION = "pre_grad.normalization_pass"
@@ -166,7 +176,8 @@ def _options() -> list[CataloguedPass]:
                 Innocent("with_more", m.cat_of_split, (T(3, 6),)), threshold_to_cat=2),
         _option("unbind_cat_to_view_pass", "replaces unbind and cat by a slice and a reshape",
                 Innocent("all", m.cat_of_unbind, (T(4, 3),)),
-                Innocent("some", m.cat_of_some_rows, (T(4, 2, 3),)), threshold_to_cat=2),
+                Innocent("some", m.cat_of_some_rows, (T(4, 2, 3),)),
+                Innocent("images", m.cat_of_unbind_along_last, (T(2, 3, 4, 2),)), threshold_to_cat=2),
         _option("split_stack_to_cats_pass", "replaces split and stack by a reshape",
                 Innocent("all", m.stack_of_split, (T(6, 3),)),
                 Innocent("some", m.stack_of_some_pieces, (T(3, 8),)), threshold_to_cat=2),
@@ -237,7 +248,8 @@ def _always_on() -> list[CataloguedPass]:
         CataloguedPass(
             "pre_grad.quant_lift_up", "pre_grad", "make_fx", "moves quantization above the views before it",
             recipe(lift_quantization, "quantization"),
-            (Innocent("views", m.quantized_heads, (T(2, 3, 8), T(8, 8))),)),
+            (Innocent("views", m.quantized_heads, (T(2, 3, 8), T(8, 8))),
+             Innocent("dynamo", m.quantized_heads, (T(2, 3, 8), T(8, 8)), capture="dynamo"))),
         CataloguedPass(
             "pre_grad.apply_gumbel_max_trick_pass", "pre_grad", "dynamo",
             "draws a category by adding noise to logits, not by dividing probabilities",
@@ -259,15 +271,25 @@ def _conv_norm() -> list[CataloguedPass]:
             (Innocent("functional", m.conv_then_norm, (image, T(4, 3, 3, 3), T(4), *statistics), torch=">=2.13"),
              Innocent("affine", m.conv_then_affine_norm,
                       (image, T(4, 3, 3, 3), *statistics, T(4, values="positive"), T(4))),
+             Innocent("one_dim", m.conv_in_one_dim_then_norm,
+                      (T(2, 3, 4), T(4, 3, 3), *statistics, T(4, values="positive"), T(4))),
+             Innocent("transposed", m.transposed_conv_then_norm,
+                      (image, T(3, 4, 3, 3), T(4), *statistics), torch=">=2.13"),
+             Innocent("linear", m.linear_then_norm, (T(4, 3), T(4, 3), T(4), *statistics), torch=">=2.13"),
              Innocent("module", seeded(ConvNorm), (image,)),
-             Innocent("call_module", seeded(ConvNorm), (image,), capture="symbolic")),
+             Innocent("call_module", seeded(ConvNorm), (image,), capture="symbolic"),
+             Innocent("call_linear", seeded(LinearNorm), (T(4, 3),), capture="symbolic"),
+             Innocent("call_transposed", seeded(TransposedConvNorm), (image,), capture="symbolic")),
             options="efficient_conv_bn_eval_fx_passes = True"),
         CataloguedPass(
             "pre_grad.efficient_conv_bn_eval_pass_aten", "pre_grad", "export",
             "the same on an exported graph, by its ATen pattern",
             recipe(pre_grad_matcher, "efficient_conv_bn_eval", attribute="efficient_conv_bn_eval_pass",
                    settings={"efficient_conv_bn_eval_fx_passes": True}),
-            (Innocent("module", seeded(ConvNorm), (image,)),),
+            (Innocent("module", seeded(ConvNorm), (image,)),
+             Innocent("one_dim", seeded(PaddedConvNorm1d), (T(2, 3, 4),)),
+             Innocent("transposed", seeded(TransposedConvNorm), (image,)),
+             Innocent("linear", seeded(LinearNorm), (T(4, 3),))),
             options="efficient_conv_bn_eval_fx_passes = True"),
         CataloguedPass(
             "pre_grad.fuse_conv_bn", "pre_grad", "symbolic",
@@ -275,6 +297,7 @@ def _conv_norm() -> list[CataloguedPass]:
             recipe(pre_grad_function, "pre_grad", attribute="fuse_conv_bn"),
             (Innocent("module", seeded(ConvNorm), (image,)),
              Innocent("one_dim", seeded(ConvNorm1d), (T(2, 3, 6),)),
+             Innocent("nested", seeded(NestedConvNorm), (image,)),
              Innocent("functional", conv_norm_positional(), (image,))),
             options="freezing = True, under no_grad", inference=True),
         CataloguedPass(

@@ -122,6 +122,11 @@ def stack_of_unbind_in_place(x):
     return torch.stack(torch.unbind(x, dim=1), dim=1) * 2
 
 
+def cat_of_unbind_along_last(x):
+    """Take images apart by their last dim but one and join them along the next."""
+    return torch.cat(torch.unbind(x, 2), 2) + 1
+
+
 def cat_of_unbind_and_more(x, y):
     """Join the rows of one tensor with another tensor."""
     a, b, c = x.unbind(0)
@@ -272,6 +277,21 @@ def conv_then_norm(x, w, b, mean, var):
 def conv_then_affine_norm(x, w, mean, var, scale, shift):
     """A convolution without bias, padded, and an affine batch norm."""
     return F.batch_norm(F.conv2d(x, w, None, 1, 1), mean, var, scale, shift, False, 0.1, 1e-3)
+
+
+def conv_in_one_dim_then_norm(x, w, mean, var, scale, shift):
+    """A convolution in one dim, with as many places after as before, and batch norm with scale and shift."""
+    return F.batch_norm(F.conv1d(x, w, None, 1, 1), mean, var, scale, shift)
+
+
+def transposed_conv_then_norm(x, w, b, mean, var):
+    """A transposed convolution and batch norm."""
+    return F.batch_norm(F.conv_transpose2d(x, w, b, 2), mean, var)
+
+
+def linear_then_norm(x, w, b, mean, var):
+    """A linear and batch norm."""
+    return F.batch_norm(F.linear(x, w, b), mean, var) + 1
 
 
 def linear_then_permute(x, w):
