@@ -353,6 +353,16 @@ class VerdictTests(ScriptCase):
         unclone = unclone.replace("torch.ops.aten.clone.default", "torch.clone")
         self.assertEqual(self.run_with(apart, unclone), (0, "OK"))
 
+    def test_leaves_and_the_very_input(self):
+        """An output that is the input itself, where a view of it was, is told."""
+        text = ('def forward(self, x: "f32[2, 3](requires_grad=True)"):\n    view = x.view(3, 2)\n'
+                "    view_1 = view.view(2, 3)\n    return (view_1,)")
+        short_cut = ("def the_pass(gm):\n    gm.graph.output_node().args = ((next(iter(gm.graph.nodes)),),)\n"
+                     "    return gm")
+        self.assertTold(Example.from_text(text, T(2, 3, requires_grad=True), capture="dynamo"), short_cut,
+                        "outputs that are leaves, and which input each is: ([False], [None]) before, "
+                        "([True], [0]) after", oracle="effects")
+
     def test_gradients(self):
         """The gradient of an input, and that of a parameter, are told."""
         cut = ("def the_pass(gm):\n    node = next(n for n in gm.graph.nodes if n.op == 'get_attr')\n"

@@ -370,9 +370,9 @@ OFFERED: tuple[tuple[str, ...], ...] = (
     ("copies", "cat", "cat twice, returned",
      "cat = torch.cat([x, y], dim=-1); relu = torch.relu(cat); cat_1 = torch.cat([x, y], dim=-1); "
      "return (relu, cat, cat_1)"),
-    ("copies", "cat", "cat twice, subtracted",
+    ("copies", "cat", "cat twice, added",
      "cat = torch.cat([x, y], dim=-1); relu = torch.relu(cat); cat_1 = torch.cat([x, y], dim=-1); "
-     "sub = torch.sub(cat, cat_1); return (relu, sub)"),
+     "add = torch.add(cat, cat_1); return (relu, add)"),
     ("extra_users", "vector", "items by a tensor(sin) returned too",
      "sin = torch.ops.aten.sin.default(x); index = torch.ops.aten.index.Tensor(sin, [x_1]); return (sin, index)",
      'f32[3], i64[2](values="index:3")'),

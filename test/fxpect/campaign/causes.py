@@ -16,7 +16,8 @@ _FAMILIES = (("crash",), ("structure",), ("numerics", "effects"), ("gradients",)
              ("stability",), ("metadata",), ("honesty",))
 # Explained by where the pass stands, whichever step shows it.
 _WITHOUT_STEPS = ("crash:", "numerics:stride", "metadata:", "structure:", "honesty:",
-                  "effects:output-aliases-", "effects:outputs-alias", "effects:inputs-alias", "effects:rng:")
+                  "effects:output-aliases-", "effects:outputs-alias", "effects:inputs-alias", "effects:rng:",
+                  "effects:output-identity", "effects:leaf")
 _ALIASES = frozenset({"effects:output-aliases-input", "effects:outputs-alias", "effects:output-no-longer-aliases-input",
                       "effects:outputs-no-longer-alias", "effects:output-aliases-state", "effects:inputs-alias"})
 # Steps that try one thing in several ways: what they lead to is told once.

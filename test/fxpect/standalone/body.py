@@ -283,6 +283,22 @@ def structure_difference(before, after, args, signs):
     return f"the nodes (before) and the code (after) disagree: {found}" if found else None
 
 
+def identity_difference(before, after, make_args, key):
+    """Return in words which outputs are a leaf, or the very input, in one of two graphs alone, or None.
+
+    What is the input itself is told at torch level, where a caller gets it.
+    """
+    told = []
+    for gm in (before, after):
+        args = make_args()
+        outputs = [t for t in pytree.tree_leaves(gm(*args)) if isinstance(t, torch.Tensor)]
+        inputs = [next((i for i, arg in enumerate(args) if arg is t), None) for t in outputs]
+        told.append(([t.requires_grad and t.is_leaf for t in outputs], inputs if key == "example_value" else None))
+    if told[0] == told[1]:
+        return None
+    return f"outputs that are leaves, and which input each is: {told[0]} before, {told[1]} after"
+
+
 class CannotTell(Exception):
     """The case does not run here, so it shows nothing of the pass."""
 
@@ -355,6 +371,9 @@ def verdict(build, make_args, pass_, kind, key, oracle, symbols=None):
     if found is None and oracle == "metadata":
         with gradients():
             found = metadata_difference(after, make_args(), key, symbols)
+    if found is None and oracle == "effects":
+        with gradients():
+            found = identity_difference(build(), after, make_args, key)
     if found is None and oracle not in ORACLES:
         raise CannotTell(f"fxpect alone shows what {oracle} finds")
     return found

@@ -267,7 +267,7 @@ def _lookalikes(d: Draft) -> Iterator[Edit]:
                                               (torch.div, aten.div.Tensor, (0.0, -0.0))):
             call = d.method(function, overload)
             made = [Call(*call, (node, each)) for each in constants]
-            for how in ("returned", "subtracted") if _subtracts(d, *made) else ("returned",):
+            for how in ("returned", "subtracted") if _combines(d, "subtracted", *made) else ("returned",):
                 def apply(draft: Draft, at=node.name, made=made, how=how):
                     source = draft.node(at)
                     first, second = ((call.op, call.target, (source, call.args[1])) for call in made)
@@ -279,12 +279,15 @@ def _lookalikes(d: Draft) -> Iterator[Edit]:
 
 
 def _called_twice(d: Draft) -> Iterator[Edit]:
-    """Yield that one call is made twice, on the same operands, and both results are returned, or subtracted."""
+    """Yield that one call is made twice, on the same operands, and both results are returned, or added.
+
+    Not subtracted: a pass that leaves one of them to another kernel may round it otherwise than zero.
+    """
     for node in d.calls():
         if d.tensor(node) is None or not d.may_be_returned(node):
             continue
         call = Call(node.op, node.target, node.args, node.kwargs)
-        for how in ("returned", "subtracted") if _subtracts(d, call, call) else ("returned",):
+        for how in ("returned", "added") if _combines(d, "added", call, call) else ("returned",):
             def apply(draft: Draft, at=node.name, how=how):
                 call = draft.node(at)
                 twin = draft.insert(call, call.op, call.target, call.args, dict(call.kwargs))
@@ -293,19 +296,22 @@ def _called_twice(d: Draft) -> Iterator[Edit]:
             yield Edit("copies", f"{node.name} twice, {how}", f"{kind_of(node)} twice, {how}", apply)
 
 
-def _subtracts(d: Draft, *calls: Call) -> bool:
-    """Whether the results of two calls can be subtracted, as those of type bool cannot."""
+_COMBINED = {"subtracted": (torch.sub, aten.sub.Tensor), "added": (torch.add, aten.add.Tensor)}
+
+
+def _combines(d: Draft, how: str, *calls: Call) -> bool:
+    """Whether the results of two calls can be subtracted or added, as those of type bool cannot."""
     try:
-        d.trial.value(Call(*d.method(torch.sub, aten.sub.Tensor), tuple(map(d.trial.value, calls))))
+        d.trial.value(Call(*d.method(*_COMBINED[how]), tuple(map(d.trial.value, calls))))
     except Exception:  # whatever it says, it would say it of the step
         return False
     return True
 
 
 def _add_results(draft: Draft, made: list[Node], how: str) -> None:
-    """Return calls, of which the last one comes last, or what their difference is."""
-    if how == "subtracted":
-        made = [draft.insert(made[-1], *draft.method(torch.sub, aten.sub.Tensor), tuple(made))]
+    """Return calls, of which the last one comes last, or their difference or sum."""
+    if how in _COMBINED:
+        made = [draft.insert(made[-1], *draft.method(*_COMBINED[how]), tuple(made))]
     for call in made:
         draft.add_output(call)
 
