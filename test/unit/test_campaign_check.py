@@ -63,6 +63,11 @@ def causes(findings):
     return [finding.cause for finding in findings]
 
 
+def tells_of_extra_user(finding):
+    """Whether one more reader of cat, in whatever way it reads, got wrong values."""
+    return finding.cause.startswith("numerics:values") and "extra user of cat" in finding.cause
+
+
 class CheckTests(unittest.TestCase):
     """A planted bug is found from the innocent example, once, with all that a report needs."""
 
@@ -74,7 +79,7 @@ class CheckTests(unittest.TestCase):
 
     def test_finds_the_extra_user(self):
         """A second reader of cat is one edit away, and the finding says so."""
-        found = [f for f in self.findings if f.cause == "numerics:values | extra user of cat"]
+        found = [f for f in self.findings if tells_of_extra_user(f)]
 
         self.assertEqual(len(found), 1, causes(self.findings))
         self.assertEqual((found[0].oracle, found[0].edits), ("numerics", 1))
@@ -89,7 +94,7 @@ class CheckTests(unittest.TestCase):
     def test_a_copy_made_a_view_is_told_once(self):
         """A stride, an alias and a write that reaches the input are one finding, shown by the write.
 
-        One that autograd refuses stays a finding of its own.
+        One that autograd refuses stays a finding of its own, and so does another shape of what was copied.
         """
         def contiguous(gm):
             for node in gm.graph.find_nodes(op="call_method", target="contiguous"):
@@ -99,8 +104,10 @@ class CheckTests(unittest.TestCase):
         found = fxpect.check(contiguous, lambda x: x.t().contiguous() + 1, T(2, 3), capture="dynamo", examples=150,
                              dynamic=False, directions=("outputs", "writes", "layouts", "extra_users"))
 
+        others = [f.cause for f in found if not f.failure.views]
+        self.assertEqual([cause for cause in others if "reshaped in place" not in cause], [])
+        found = [f for f in found if f.failure.views and f.oracle != "crash"]
         self.assertEqual({f.failure.views for f in found}, {("contiguous",)})
-        found = [f for f in found if f.oracle != "crash"]
         self.assertEqual([f.failure.cause for f in found], ["effects:input-mutated"])
         self.assertLessEqual({"effects:output-aliases-input", "numerics:stride"}, set(found[0].also))
         self.assertRegex(str(found[0]), "also seen as: .*effects:output-aliases-input")
@@ -128,11 +135,12 @@ class CheckTests(unittest.TestCase):
                                for seed in (0, 0, 1))
 
         self.assertEqual([str(f) for f in first], [str(f) for f in again])
-        self.assertTrue({"numerics:values | extra user of cat"} <= set(causes(first)) & set(causes(other)))
+        for found in (first, other):
+            self.assertTrue(any(map(tells_of_extra_user, found)), causes(found))
 
     def test_script_exits_1_and_needs_torch_alone(self):
         """The script of a finding of an importable pass runs by itself, and exits 0 for a pass that is right."""
-        finding = next(f for f in self.findings if f.cause == "numerics:values | extra user of cat")
+        finding = next(f for f in self.findings if tells_of_extra_user(f))
         head, _, rest = finding.script.partition("# " + "-" * 64 + " the pass")
         case = rest[rest.index("# -------"):]
         own = Path(__file__).read_text(encoding="utf-8")
