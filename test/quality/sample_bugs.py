@@ -389,5 +389,6 @@ SAMPLES = (
         ("numerics",),
         (r"numerics:values", r"conv\w*\.default\((.|\n)*conv\w*\.default\(", r"mul|div|add|sub"),
         ("copies", "removed"),
+        examples=400,
     ),
 )
