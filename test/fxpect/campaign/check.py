@@ -38,7 +38,7 @@ def check(pass_: Any, model: Any, *inputs: Any, capture: str | None = None, exam
 def check_starts(pass_: Any, starts: Sequence[Start], *, isolate: bool | None = None, **options: Any) -> list[Finding]:
     """Explore from several innocent examples at once, as ``check`` does from one.
 
-    ``examples`` is for all of them: at least 600 for each where it is not given, and 60 for each pattern.
+    ``examples`` is for all of them: at least 300 for each where it is not given, and 60 for each pattern.
     """
     if isolate is None:
         isolate = can_isolate()

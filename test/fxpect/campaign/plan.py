@@ -21,7 +21,7 @@ def check_by_name(name: str, *, model: str | None = None, inputs: str | None = N
     """Check one pass by name; returns its distinct findings over all its models, and what was done.
 
     ``name`` is of the catalogue, or "package.module:object" (which needs ``model`` and ``inputs``). The budget of
-    ``examples`` is for all models together, by default at least 600 for each and 60 for each of the pass's own patterns
+    ``examples`` is for all models together, by default at least 300 for each and 60 for each of the pass's own patterns
     that computes what no model does. The rest is as for ``fxpect.check``.
     """
     pass_, starts, judging = _resolve(name, model, inputs, capture)

@@ -31,7 +31,7 @@ from fxpect.text.printer import graph_text
 
 DEFAULT_EXAMPLES = 2000
 # With many starts, so many for each.
-LEAST_EXAMPLES = 600
+LEAST_EXAMPLES = 300
 # More for each of the pass's own patterns; of a budget that is given they take a third at most.
 PATTERN_EXAMPLES = 60
 # A pattern is explored by what its calls are given, which its own conditions are about. What stands around them, such
