@@ -53,11 +53,6 @@ def branches(x, y):
     return left + right, left * right
 
 
-def sum_then_relu(x, y):
-    """A relu of a sum."""
-    return torch.relu(torch.add(x, y)) + 1
-
-
 def negated_sum(x, y):
     """Add the negation of something."""
     return torch.add(y, torch.neg(x)) * 2

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from fxpect.errors import CheckFailure, FixtureError, FxpectError, SpecError
-from fxpect.examples import Example, short
+from fxpect.examples import Example
 from fxpect.fixtures.bugs import LISTS, TABLE, TEXTS, entries
 from fxpect.fixtures.paths import find_root
 from fxpect.oracles.judge import ALWAYS, ON_REQUEST, ORACLES, Result, judge
@@ -210,11 +210,6 @@ def as_toml(bug: KnownBug) -> str:
     if bug.link:
         lines.append(f"link = {_string(bug.link)}")
     return "\n".join([*lines, "before = '''", bug.before.strip("\n"), "'''", ""])
-
-
-def inputs_of(example: Example) -> tuple[str, ...]:
-    """Return the inputs of an example as the texts that the table holds."""
-    return tuple(short(value) for value in example.portable().inputs)
 
 
 def _bug(fields: dict[str, Any]) -> KnownBug:

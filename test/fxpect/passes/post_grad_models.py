@@ -44,11 +44,6 @@ def cat_of_selected(x):
                             1) + 1
 
 
-def cat_of_selected_prefix(x):
-    """Join the first slices."""
-    return aten.cat.default([aten.select.int(x, 1, 0), aten.select.int(x, 1, 1)], 1)
-
-
 def cat_of_viewed_sections(x):
     """View every section, then join along the same dim."""
     pieces = aten.split_with_sizes.default(x, [4, 4], 0)

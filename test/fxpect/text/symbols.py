@@ -278,8 +278,3 @@ def hints_of(environment: Any) -> dict[Any, Any]:
         if found is not None:
             return found
     return {}
-
-
-def is_symbolic(value: Any) -> bool:
-    """Say whether ``value`` is a symbolic number."""
-    return isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool))

@@ -71,14 +71,16 @@ def _called_otherwise(d: Draft) -> Iterator[Edit]:
                 continue
             for value in _argument_values(parameter, d.trial.values[node]):
                 for by in ("position", "keyword") if position == len(node.args) else ("keyword",):
-                    args, kwargs = (*node.args, value), dict(node.kwargs)
-                    if by == "keyword":
-                        args, kwargs = node.args, {**kwargs, name: value}
-                    if d.trial.fits(calls={node: Call(node.op, node.target, args, kwargs)}):
+                    def given(call: torch.fx.Node, name=name, value=value, by=by) -> tuple[tuple, dict[str, Any]]:
+                        """Return the arguments of the call and one more."""
+                        return ((*call.args, value), dict(call.kwargs)) if by == "position" else \
+                            (call.args, {**call.kwargs, name: value})
+
+                    if d.trial.fits(calls={node: Call(node.op, node.target, *given(node))}):
                         yield Edit("modules", f"{node.name}.{name} = {value!r} by {by}",
                                    f"{type(module).__name__}.{name} given",
-                                   lambda draft, at=node.name, args=args, kwargs=kwargs, value=value: _call_with(
-                                       draft, draft.node(at), args, kwargs))
+                                   lambda draft, at=node.name, given=given: draft.set_args(
+                                       draft.node(at), *given(draft.node(at))))
 
 
 def _argument_values(parameter: inspect.Parameter, result: Any) -> Iterator[Any]:
@@ -88,11 +90,6 @@ def _argument_values(parameter: inspect.Parameter, result: Any) -> Iterator[Any]
     elif "int" in str(parameter.annotation) and isinstance(result, torch.Tensor):
         yield [size + 1 for size in result.shape[2:]]
         yield list(result.shape[2:])
-
-
-def _call_with(draft: Draft, node: torch.fx.Node, args: tuple, kwargs: dict[str, Any]) -> None:
-    draft.set_args(node, (*node.args, *args[len(node.args):]), {**node.kwargs, **{
-        name: value for name, value in kwargs.items() if name not in node.kwargs}})
 
 
 def _nest(draft: Draft, call: torch.fx.Node) -> None:
