@@ -340,7 +340,8 @@ def postpone_calls(graph: Graph) -> bool:
                 visit(operand)
             order[node] = None
 
-    visit(graph.output_node())
+    for node in (graph.output_node(), *nodes):  # what nobody reads comes last
+        visit(node)
     moved = [node for node in order if node.op not in ("placeholder", "output")]
     for node in moved:
         graph.output_node().prepend(node)

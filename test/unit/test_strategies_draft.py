@@ -274,6 +274,9 @@ class BaseTests(unittest.TestCase):
         edited = changed(example, unsqueeze("cat"))
         self.assertIn('relu: "f32[1, 2, 6]"', edited.text)
         self.assertIn('relu: "f32[2, 6]"', graph_text(example.graph_module))
+        for undo in (lambda d: setattr(d.node("unsqueeze_"), "target", "unsqueeze"),
+                     lambda d: d.graph.erase_node(d.node("unsqueeze_"))):
+            self.assertIn('relu: "f32[2, 6]"', changed(edited, undo).text)
         single = base("def forward(self, x, y):\n    neg = torch.neg(y)\n    return (neg,)\n")
         self.refused(single, unsqueeze("x"), "the shape of x is changed in place")
 

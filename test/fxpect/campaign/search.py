@@ -27,6 +27,7 @@ from fxpect.oracles.judge import Result, judge
 from fxpect.standalone.script import standalone_script
 from fxpect.strategies.draft import Edit, Inapplicable
 from fxpect.strategies.near import DIRECTIONS, edits, round_robin, step
+from fxpect.strategies.trial import forget
 from fxpect.text.printer import graph_text
 
 DEFAULT_EXAMPLES = 2000
@@ -89,6 +90,7 @@ def search(pass_: Any, starts: Sequence[Start], *, examples: int | None = None, 
     """Explore from every start in this process and return the distinct findings; ``check`` describes the arguments."""
     found = _Search(as_pass(pass_), seed, examples, seconds, directions, {"device": device, **(judge_options or {})},
                     tally if tally is not None else Tally(), watcher or Watcher(), outside)
+    forget()
     with _quiet():
         for start in starts:
             if not start.pattern:

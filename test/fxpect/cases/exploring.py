@@ -31,6 +31,7 @@ from fxpect.errors import CheckFailure, FxpectError
 from fxpect.examples import Example
 from fxpect.fixtures.case import Case
 from fxpect.report.counts import tally
+from fxpect.strategies.trial import forget
 
 MAX_ALSO = 5
 LEAST_FIRING = 10  # of so many examples a pass that is looked at in earnest rewrites at least one
@@ -123,6 +124,7 @@ class Exploration:
     # ------------------------------------------------------------------ fresh examples
 
     def _fresh(self) -> None:
+        forget()
         try:
             run_examples(self._attempt, self.strategies, max_examples=self.max_examples, seed=self._own_seed())
         except hypothesis.errors.Flaky as flaky:

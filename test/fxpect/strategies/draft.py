@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeGuard
 
@@ -21,7 +20,7 @@ from fxpect.autocast import autocast_kept
 from fxpect.examples import Example, copy_graph_module, copy_tensor
 from fxpect.specs import Dim, Same, TensorSpec, spec_of
 from fxpect.strategies.signatures import recorded
-from fxpect.strategies.trial import UNCHECKED, Trial, call_node
+from fxpect.strategies.trial import UNCHECKED, Call, Trial, call_node, trying
 
 _FAKE_LOG = logging.getLogger("torch._subclasses.fake_tensor")
 FUNCTIONAL_CAPTURES = frozenset({"aten", "joint", "make_fx", "export", "export-nonstrict"})
@@ -72,7 +71,7 @@ class Draft:
         else:
             self.gm, self._nodes = _light_copy(example.graph_module)
         self.graph = self.gm.graph
-        self._given = {node: (node.target, node.args, node.kwargs) for node in self._nodes.values()}
+        self._given = {node: Call(node.op, node.target, node.args, node.kwargs) for node in self._nodes.values()}
         self._dead = {node for node in self._given if not node.users}  # the innocent model's own dead code
         self._sided = self.promises.joint and any(contracts.SIDE in node.meta for node in self._given)
         self._nested = {node: self._operand_types(node) for node in self._given
@@ -286,7 +285,7 @@ class Draft:
         the fake tensors that did not change are those of the base.
         """
         changed = self._changed()
-        if not changed:
+        if not changed and not self._wrote():
             return
         if not UNCHECKED.isdisjoint(node.target for node in changed):
             raise Inapplicable("torch does not check the sizes of an operator that is given others")
@@ -301,6 +300,8 @@ class Draft:
                 if not _is_call(node) or not (held or node in changed or untyped):
                     continue
                 value = call_node(node, self.gm, lambda read: contexts.get(read, self.val(read)), self._fake)
+                if getattr(value, "dtype", None) is torch.complex32:
+                    raise Inapplicable("few operators know complex halves")
                 if contracts.switches_mode(node):
                     contexts[node] = value
                 else:
@@ -349,24 +350,30 @@ class Draft:
                     self._type_placeholder(node, spec, symbols)
                     changed.add(node)
         for node in self.graph.nodes:
-            if _is_call(node) and (node not in self._given or self._is_edited(node)
-                                   or not changed.isdisjoint(node.all_input_nodes)):
+            if _is_call(node) and (self._is_edited(node) or not changed.isdisjoint(node.all_input_nodes)):
                 changed.add(node)
         return changed
 
     def _is_edited(self, node: Node) -> bool:
         """Whether a call is not the one that the example has."""
-        target, args, kwargs = self._given.get(node, (None, None, None))
-        return not (node.args is args and node.kwargs is kwargs and node.target is target)
+        given = self._given.get(node)
+        return given is None or not (node.args is given.args and node.kwargs is given.kwargs
+                                     and node.target is given.target)
 
     def _writes(self, changed: set[Node]) -> bool:
-        """Whether one of these calls may write, or one after the first of them, or any switches a mode."""
+        """Whether one of these calls may write, or did, or one after the first of them, or any switches a mode."""
         begun = False
         for node in self.graph.nodes:
             begun = begun or node in changed
             if begun and contracts.writes(node) or contracts.switches_mode(node):
                 return True
-        return False
+        return self._wrote()
+
+    def _wrote(self) -> bool:
+        """Whether a call that may have written is gone or another: what it wrote to may have another shape again."""
+        left = set(self.graph.nodes)
+        return any(contracts.writes(call) for node, call in self._given.items()
+                   if call.op in ("call_function", "call_method") and (node not in left or self._is_edited(node)))
 
     def _own_placeholders(self) -> dict[Node, tuple[Any, Any]]:
         """Give every input a fake tensor of this draft's own, aliases included, and return their shapes."""
@@ -400,21 +407,16 @@ class Draft:
         gm = self.gm  # its parameters, buffers and modules are those of the base
         if effects and any(node.op in ("get_attr", "call_module") for node in self.graph.nodes):
             gm = copy_graph_module(gm)
-        state = torch.get_rng_state()
-        try:
-            with torch.no_grad(), autocast_kept(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                for node in self.graph.nodes:
-                    if not _is_call(node) or not effects and needed is not None and node not in needed:
-                        continue
-                    out = node.kwargs.get("out")
-                    buffer = values[out] if isinstance(out, Node) else None
-                    shape = getattr(buffer, "shape", None)
-                    values[node] = call_node(node, gm, values.__getitem__)
-                    if shape != getattr(buffer, "shape", None):
-                        raise Inapplicable(f"{node.name} resizes its out=")
-        finally:
-            torch.set_rng_state(state)
+        with trying(), autocast_kept():
+            for node in self.graph.nodes:
+                if not _is_call(node) or not effects and needed is not None and node not in needed:
+                    continue
+                out = node.kwargs.get("out")
+                buffer = values[out] if isinstance(out, Node) else None
+                shape = getattr(buffer, "shape", None)
+                values[node] = call_node(node, gm, values.__getitem__)
+                if shape != getattr(buffer, "shape", None):
+                    raise Inapplicable(f"{node.name} resizes its out=")
         return values
 
     def _needed(self, changed: set[Node]) -> set[Node]:

@@ -1,7 +1,7 @@
 """Whether an edit can type: what it changes is run on real values before the step is offered.
 
 A step copies the graph, runs it and types it anew; a trial runs the changed calls, and those after them until the
-types are the old ones again. Calls of the same types are tried once in a process.
+types are the old ones again. Calls of the same types are tried once, until ``forget``.
 """
 
 from __future__ import annotations
@@ -156,14 +156,23 @@ class _Chain(dict):
 
 @contextlib.contextmanager
 def trying() -> Iterator[None]:
-    """Leave no trace of trials: not in the random state, not on the screen, no history for autograd."""
+    """Leave no trace of trials: not in the random state, not on the screen, no history for autograd.
+
+    They draw the same numbers each time: where these are indices, it depends on them what types.
+    """
     state = torch.get_rng_state()
     try:
+        torch.default_generator.manual_seed(0)
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         torch.set_rng_state(state)
+
+
+def forget() -> None:
+    """Forget which calls were tried: what a search or a test is offered does not depend on those before it."""
+    _known.clear()
 
 
 def form(value: Any) -> Any:
