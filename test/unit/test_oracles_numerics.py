@@ -140,6 +140,12 @@ class NumericsTests(unittest.TestCase):
         self.holds(lambda x: x * 3 - x * 2.5, lambda x: (x * 3 - x) - x * 1.5, x)
         self.fails("nan", "got nan", lambda x: x / 0.0, lambda x: x / 0.0 - x / 0.0, x)
 
+    def test_overflow_by_order(self):
+        """A sum that fits its dtype and overflows on the way there may be added up in another order."""
+        x = torch.tensor([3e38, 3e38, -3e38, -3e38])
+        self.holds(lambda x: x.sum(), lambda x: x[0::3].sum() + x[1:3].sum(), x)
+        self.fails("overflow", "expected inf", lambda x: (x + x) / 2, lambda x: x * 1, x[:2])
+
     def test_lost_overflow(self):
         """An infinity that the pass took away, by computing in a wider type, is reported as overflow."""
         self.fails(

@@ -37,7 +37,8 @@ def tensors_in(value: Any) -> list[torch.Tensor]:
 class CleanNode:
     """What a node gave in the clean run: copies of its result's tensors, the generator's state if it drew.
 
-    ``exact`` says that neither it nor anything before it rounded (found out by the float64 run).
+    The float64 run finds out the rest: ``exact`` says that neither it nor anything before it rounded, ``overflowed``
+    that it gave an infinity where the truth fits its dtype, so that it went out of range on the way there.
     """
 
     values: list[torch.Tensor]
@@ -45,6 +46,7 @@ class CleanNode:
     inplace: bool = False
     rounds: bool = False
     exact: bool = True
+    overflowed: bool = False
 
 
 class CleanRun(torch.fx.Interpreter):

@@ -96,6 +96,8 @@ class ExactRun(torch.fx.Interpreter):
         clean.rounds = not _same_form(wide, clean.values) or not all(map(_equal_values, wide, clean.values))
         if node.op not in ("placeholder", "get_attr"):
             clean.rounds |= any(map(_uses_all_bits, clean.values))
+        operands = [value for arg in node.all_input_nodes for value in self.clean[arg].values]
+        clean.overflowed = all(map(_is_finite, operands)) and any(map(_overflows, wide, clean.values))
         clean.exact = not clean.rounds and all(self.clean[arg].exact for arg in node.all_input_nodes)
         if clean.inplace and not clean.exact:
             for arg in node.all_input_nodes:
@@ -165,6 +167,16 @@ def _near(wide: torch.Tensor, value: torch.Tensor, coarse: float = 0.0) -> bool:
         return False
     value, wide = value[finite], wide[finite]
     return not value.numel() or bool((wide - value).abs().max() <= FAR * value.abs().max() + coarse)
+
+
+def _is_finite(value: torch.Tensor) -> bool:
+    return bool(torch.isfinite(value).all())
+
+
+def _overflows(wide: torch.Tensor, value: torch.Tensor) -> bool:
+    """Whether any element is infinite though its dtype has the truth."""
+    return value.is_floating_point() and wide.shape == value.shape and bool(
+        (torch.isinf(value) & (wide.abs() <= torch.finfo(value.dtype).max)).any())
 
 
 def _equal_values(wide: torch.Tensor, value: torch.Tensor) -> bool:
