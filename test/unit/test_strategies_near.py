@@ -21,6 +21,7 @@ from fxpect.specs import T
 from fxpect.strategies import near as near_module
 from fxpect.strategies.draft import Edit, Inapplicable
 from fxpect.strategies.near import DIRECTIONS, edits, near, round_robin, step
+from fxpect.strategies.trial import forget
 from fxpect.text.parser import parse_graph
 from fxpect.text.printer import graph_text
 from fxpect.text.propagation import propagate
@@ -91,6 +92,25 @@ class StepTests(unittest.TestCase):
         self.assertEqual(list(edits(self.example, ("removed", "values"))), ["removed", "values"])
         with self.assertRaisesRegex(FxpectError, "direction='remove' is not one of extra_users, "):
             edits(self.example, ("remove",))
+
+    def test_edits_do_not_hang_on_what_was_before(self):
+        """The same edits fit whatever was drawn and tried before, also where a random number is an index."""
+        drawing = capture("""
+            def forward(self, x):
+                randperm = torch.randperm(4)
+                head = operator.getitem(randperm, slice(0, 2, None))
+                getitem = operator.getitem(x, head)
+                return (getitem,)
+            """, (T(4, 4),), capture="dynamo")
+        offered = set()
+        for seed in range(3):
+            forget()
+            torch.manual_seed(seed)
+            edits(self.example, ("inserted", "sizes"))
+            found = edits(drawing, ("inserted", "sizes"))
+            self.assertTrue(all(found.values()))
+            offered.add(repr(found))
+        self.assertEqual(len(offered), 1)
 
     def test_a_flawed_direction_is_noted(self):
         """It keeps what it offered; without a list to note it in, its error is raised."""
