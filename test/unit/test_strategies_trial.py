@@ -78,12 +78,17 @@ class TrialTests(unittest.TestCase):
             self.assertFalse(torch.is_autocast_enabled("cpu") or torch.is_grad_enabled())
 
     def test_what_ends_the_process_is_not_run(self):
-        """A tensor as an int, a number as a dtype: refused before torch divides by zero or reads past its tables."""
-        zero, keys = torch.zeros(()), torch.ones(2, 5, 8)
+        """A tensor as an int, a number as a dtype: refused before torch divides by zero or reads past its tables.
+
+        So is what its kernels read wrongly: a scale of batch_norm that is not contiguous.
+        """
+        zero, keys, ones = torch.zeros(()), torch.ones(2, 5, 8), torch.ones(3)
         attention = aten.scaled_dot_product_attention.default
         for target, args, who in ((aten.remainder.int, (zero, zero), "aten.remainder.int"),
                                   (aten.view.dtype, (torch.ones(4), -1), "aten.view.dtype"),
-                                  (attention, (keys, keys, keys[:, :4]), "attention")):
+                                  (attention, (keys, keys, keys[:, :4]), "attention"),
+                                  (torch.nn.functional.batch_norm,
+                                   (torch.ones(2, 3), ones, ones, ones[:1].expand(3)), "batch_norm")):
             with self.assertRaisesRegex(TypeError, f"{who}: expected"):
                 self.trial.value(Call("call_function", target, args))
 

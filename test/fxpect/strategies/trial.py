@@ -130,8 +130,9 @@ class Trial:
     def _call(self, call: Call, args: tuple, kwargs: dict[str, Any], own: Callable[[Any], Any] | None = None) -> Any:
         if isinstance(call.target, torch._ops.OpOverload):
             _check_kinds(call.target, args, kwargs)
-        if base_name(call.target) == "scaled_dot_product_attention":
-            _check_attention(args, kwargs)
+        check = _CHECKS.get(base_name(call.target))
+        if check is not None:
+            check(args, kwargs)
         if call.op == "call_module" or contracts.writes(call):
             args, kwargs = (own or _own)(args), (own or _own)(kwargs)
         out = kwargs.get("out")
@@ -239,6 +240,19 @@ def _check_attention(args: tuple, kwargs: dict[str, Any]) -> None:
     key, value = given.get("key"), given.get("value")
     if isinstance(key, torch.Tensor) and isinstance(value, torch.Tensor) and key.shape[:-1] != value.shape[:-1]:
         raise TypeError(f"attention: expected as many keys as values; got {tuple(key.shape)} and {tuple(value.shape)}")
+
+
+def _check_batch_norm(args: tuple, kwargs: dict[str, Any]) -> None:
+    """Raise ``TypeError`` for a scale of other strides: the backward reads it as if it were contiguous, on a CPU.
+
+    Its gradients are wrong then, and a pass that decomposes it would be blamed for right ones (2.13.0, 2.15.0).
+    """
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, torch.Tensor) and value.dim() == 1 and not value.is_contiguous():
+            raise TypeError(f"batch_norm: expected vectors that are contiguous; got strides {value.stride()}")
+
+
+_CHECKS = {"scaled_dot_product_attention": _check_attention, "batch_norm": _check_batch_norm}
 
 
 def _same(value: Any) -> Any:
