@@ -140,7 +140,8 @@ class Arbiter:
         # and a gradient, a sum over all that is read, may overflow or not even near the end of the range. A NaN that
         # came of an overflow, infinity less infinity, is nobody's wish.
         overflows = (kind_before != 0) & torch.isfinite(truth)
-        by_order = any(node.overflowed for node in self.clean.values())
+        nodes = self.clean.values()
+        by_order = any(node.strayed for node in nodes) and not any(node.overflowed for node in nodes)
         settled &= ~overflows | (kind_after == 0) & (kind_before != 3) & (not by_order)
         if key[0] == "grad":
             settled &= ~overflows & ((kind_before != 0) | (truth.abs() <= torch.finfo(before.dtype).max / MARGIN))

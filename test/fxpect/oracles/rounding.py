@@ -37,8 +37,9 @@ def tensors_in(value: Any) -> list[torch.Tensor]:
 class CleanNode:
     """What a node gave in the clean run: copies of its result's tensors, the generator's state if it drew.
 
-    The float64 run finds out the rest: ``exact`` says that neither it nor anything before it rounded, ``overflowed``
-    that it gave an infinity where the truth fits its dtype, so that it went out of range on the way there.
+    The float64 run finds out the rest: ``exact`` says that neither it nor anything before it rounded, ``strayed``
+    that it made infinities where the truth fits its dtype, so that it went out of range on the way there,
+    ``overflowed`` that it made some where the truth does not fit.
     """
 
     values: list[torch.Tensor]
@@ -46,6 +47,7 @@ class CleanNode:
     inplace: bool = False
     rounds: bool = False
     exact: bool = True
+    strayed: bool = False
     overflowed: bool = False
 
 

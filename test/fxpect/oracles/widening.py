@@ -97,7 +97,9 @@ class ExactRun(torch.fx.Interpreter):
         if node.op not in ("placeholder", "get_attr"):
             clean.rounds |= any(map(_uses_all_bits, clean.values))
         operands = [value for arg in node.all_input_nodes for value in self.clean[arg].values]
-        clean.overflowed = all(map(_is_finite, operands)) and any(map(_overflows, wide, clean.values))
+        if all(map(_is_finite, operands)):
+            made = [_infinities(*pair) for pair in zip(wide, clean.values)]
+            clean.strayed, clean.overflowed = (any(column) for column in zip(*made)) if made else (False, False)
         clean.exact = not clean.rounds and all(self.clean[arg].exact for arg in node.all_input_nodes)
         if clean.inplace and not clean.exact:
             for arg in node.all_input_nodes:
@@ -173,10 +175,12 @@ def _is_finite(value: torch.Tensor) -> bool:
     return bool(torch.isfinite(value).all())
 
 
-def _overflows(wide: torch.Tensor, value: torch.Tensor) -> bool:
-    """Whether any element is infinite though its dtype has the truth."""
-    return value.is_floating_point() and wide.shape == value.shape and bool(
-        (torch.isinf(value) & (wide.abs() <= torch.finfo(value.dtype).max)).any())
+def _infinities(wide: torch.Tensor, value: torch.Tensor) -> tuple[bool, bool]:
+    """Return whether an element is infinite whose truth its dtype has, and whether one is whose truth it has not."""
+    if not value.is_floating_point() or wide.shape != value.shape:
+        return False, False
+    infinite, fits = torch.isinf(value), wide.abs() <= torch.finfo(value.dtype).max
+    return bool((infinite & fits).any()), bool((infinite & ~fits).any())
 
 
 def _equal_values(wide: torch.Tensor, value: torch.Tensor) -> bool:
