@@ -216,7 +216,7 @@ def _copy_breach(node: Node, written: dict[Node, Node], meta_key: str) -> str:
         return f"{node.name} is read"
     held, new = target.meta.get(meta_key), source.meta.get(meta_key)
     if isinstance(held, torch.Tensor) and isinstance(new, torch.Tensor) and \
-            (held.dtype != new.dtype or held.dim() != new.dim() or not _equal_sizes(held, new)):
+            (held.dtype != new.dtype or held.dim() != new.dim() or not equal_sizes(held, new)):
         return f"{node.name} copies a value of another type"
     return ""
 
@@ -278,7 +278,8 @@ def _readers(node: Any) -> set[Node]:
     return found
 
 
-def _equal_sizes(a: torch.Tensor, b: torch.Tensor) -> bool:
+def equal_sizes(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether the sizes are the same as they are written; one that is data cannot be compared."""
     return [str(size) for size in a.shape] == [str(size) for size in b.shape]
 
 

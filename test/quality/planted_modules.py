@@ -95,6 +95,19 @@ MODULES = (
         only=("structure",),
     ),
     Planted(
+        "forgets the default of an input",
+        "drop_inert_modules",
+        (
+            (
+                "return changed",
+                "for node in gm.graph.find_nodes(op='placeholder'):\n        node.args = ()\n    return changed",
+            ),
+        ),
+        "structure",
+        ("signature",),
+        only=("signature",),
+    ),
+    Planted(
         "ignores that a module writes in place",
         "call_relu_for_module",
         (("        if module.inplace:\n            continue\n", ""),),

@@ -119,11 +119,15 @@ class KeyTests(unittest.TestCase):
         self.assertEqual(causes.roots([]), [])
 
     def test_what_the_parent_showed_is_not_news(self):
-        """A failure of the parent is not blamed on the step again, and one alias stands for any other."""
+        """A failure of the parent is not blamed on the step again; one alias, or lost gradient, stands for others."""
         shown = frozenset({"effects:output-aliases-input"})
         failures = [CheckFailure("effects", "", cause=f"effects:{what}") for what in
                     ("output-aliases-input", "outputs-alias", "input-mutated")]
         self.assertEqual([failure.cause for failure in causes.fresh(failures, shown)], ["effects:input-mutated"])
+        tracked = [CheckFailure(cause.partition(":")[0], "", cause=cause) for cause in
+                   ("gradients:unexpected", "effects:requires-grad", "effects:leaf", "numerics:values")]
+        self.assertEqual([failure.cause for failure in causes.fresh(tracked, frozenset({"gradients:values"}))],
+                         ["numerics:values"])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import unittest
 import torch
 
 from fxpect.errors import CheckFailure, GraphCrash
-from fxpect.oracles.evidence import NOTE, Evidence
+from fxpect.oracles.evidence import ERROR, NOTE, Evidence
 from fxpect.oracles.structure import check_structure, find_disagreement, find_structure, schema_misfit
 
 aten = torch.ops.aten
@@ -71,13 +71,17 @@ class StructureTests(unittest.TestCase):
         self.fails("owning-module", "expected graph.owning_module to be the module itself", after)
 
     def test_placeholders(self):
-        """Inputs that are gone or swapped are errors, renamed ones a note."""
+        """Inputs that are gone or swapped are errors, renamed ones a note, or an error where callers name them."""
         before = traced(lambda x, y: x - y)
         swapped = traced(lambda y, x: x - y)
         fewer = traced(lambda x: x - 1)
         self.fails("placeholders", "expected 2 inputs ['x', 'y']; got 1 ['x']", fewer, before)
         self.fails("placeholders-reordered", "got ['y', 'x']", swapped, before)
-        self.assertEqual(self.notes(traced(lambda x, z: x - z), before), ["structure:placeholders-renamed"])
+        renamed = traced(lambda x, z: x - z)
+        self.assertEqual(self.notes(renamed, before), ["structure:placeholders-renamed"])
+        by_name = Evidence(before, renamed, [torch.ones(2), torch.ones(2)], called_by_name=True)
+        self.assertEqual([(one.cause, one.severity) for one in find_structure(by_name)],
+                         [("structure:placeholders-renamed", ERROR)])
 
     def test_schema(self):
         """A call that does not fit its operator's schema is reported before it runs."""

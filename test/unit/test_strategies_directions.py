@@ -87,6 +87,7 @@ GRAPHS = {
     "written": ("x, y", "put = torch.ops.aten.slice_scatter.default(x, y, 0, 1, 3); return (put,)", (T(3, 2), T(2, 2)),
                 "aten"),
     "stacked": ("x, y", "stack = torch.stack([x, y]); return (stack,)", (T(2), T(2)), "dynamo"),
+    "method": ("x", "sum_1 = x.sum(1); return (sum_1,)", (T(2, 3),), "dynamo"),
     "two": ("x, y", "sin = torch.ops.aten.sin.default(x); exp = torch.ops.aten.exp.default(y); "
             "sub = torch.ops.aten.sub.Tensor(sin, exp); return (sub,)", (T(2, 3), T(2, 3)), "aten"),
     "pieces": ("x", "split = torch.ops.aten.split.Tensor(x, 2, 1); a = operator.getitem(split, 0); "
@@ -107,6 +108,31 @@ OFFERED: tuple[tuple[str, ...], ...] = (
     ("keywords", "tower", "Dropout.input as keyword",
      "self.first = torch.nn.Linear(4, 4); self.second = torch.nn.Linear(4, 4); self.drop = torch.nn.Dropout(); "
      "first = self.first(x); second = self.second(first); drop = self.drop(input=second); return drop"),
+    ("keywords", "method", "sum.dim as axis=", "sum_1 = x.sum(axis=1); return (sum_1,)"),
+    ("signature", "chunks", "x named input",
+     "chunk = torch.chunk(input, 2); getitem = operator.getitem(chunk, 0); reshape = getitem.reshape(1, 3); "
+     "getitem_1 = operator.getitem(chunk, 1); reshape_1 = getitem_1.reshape(1, 3); "
+     "add = torch.add(reshape, reshape_1); return (add,)"),
+    ("modules", "tower", "first named submod_1",
+     "self.submod_1 = torch.nn.Linear(4, 4); self.second = torch.nn.Linear(4, 4); self.drop = torch.nn.Dropout(); "
+     "submod_1 = self.submod_1(x); second = self.second(submod_1); drop = self.drop(second); return drop"),
+    ("modules", "tower", "first within a module, second named like its path",
+     "self.block_1.first = torch.nn.Linear(4, 4); self.block_1_first = torch.nn.Linear(4, 4); "
+     "self.drop = torch.nn.Dropout(); block_1_first = self.block_1.first(x); "
+     "block_1_first_1 = self.block_1_first(block_1_first); drop = self.drop(block_1_first_1); return drop"),
+    ("attributes", "scale", "scale named fused_0",
+     'self.fused_0: "f32[4](parameter=True)"; fused_0 = self.fused_0; mul = torch.mul(x, fused_0); return mul'),
+    ("inserted", "vector", "unsqueeze last after sin",
+     "sin = torch.ops.aten.sin.default(x); unsqueeze = torch.ops.aten.unsqueeze.default(sin, -1); return (unsqueeze,)"),
+    ("copies", "split", "split twice, piece 0 of each returned",
+     "split = torch.split(x, 2, dim=-1); getitem = operator.getitem(split, 0); getitem_1 = operator.getitem(split, 1); "
+     "mul = operator.mul(getitem, getitem_1); split_1 = torch.split(x, 2, dim=-1); "
+     "getitem_2 = operator.getitem(split_1, 0); getitem_3 = operator.getitem(split, 0); "
+     "return (mul, getitem_2, getitem_3)"),
+    ("together", "chunks", "every reshape.shape: (1, 3) -> (3, 1)",
+     "chunk = torch.chunk(x, 2); getitem = operator.getitem(chunk, 0); reshape = getitem.reshape((3, 1)); "
+     "getitem_1 = operator.getitem(chunk, 1); reshape_1 = getitem_1.reshape((3, 1)); "
+     "add = torch.add(reshape, reshape_1); return (add,)"),
     ("keywords", "cat", "cat.dim by position",
      "cat = torch.cat([x, y], -1); relu = torch.relu(cat); return (relu,)"),
     ("dtypes", "cat", "x: torch.float64", CAT, "f64[2, 3], f32[2, 3]"),
@@ -447,7 +473,7 @@ NOT_OFFERED = (
     ("modes", "cat"), ("sharing", "cat"), ("equations", "cat"), ("together", "cat"), ("single_site", "cat"),
     ("neighbours", "cat"), ("absent_operands", "cat"), ("one_input", "split"),
     ("order", "epilogue"), ("regions", "aten"), ("attributes", "cat"), ("everything", "cat"),
-    ("tensors_for_numbers", "cat"), ("modes", "cat"),
+    ("tensors_for_numbers", "cat"), ("modes", "cat"), ("signature", "cat"),
 )
 
 

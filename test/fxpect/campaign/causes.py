@@ -20,6 +20,7 @@ _WITHOUT_STEPS = ("crash:", "numerics:stride", "metadata:", "structure:", "hones
                   "effects:output-identity", "effects:leaf")
 _ALIASES = frozenset({"effects:output-aliases-input", "effects:outputs-alias", "effects:output-no-longer-aliases-input",
                       "effects:outputs-no-longer-alias", "effects:output-aliases-state", "effects:inputs-alias"})
+_TRACKED = ("gradients:", "effects:requires-grad", "effects:leaf")
 # Steps that try one thing in several ways: what they lead to is told once.
 _SAME = tuple((re.compile(pattern), what) for pattern, what in (
     (r"\S+ operands (swapped|reversed|rotated)|\S+ pieces permuted", "pieces in another order"),
@@ -106,9 +107,14 @@ def _telling(failure: CheckFailure) -> int:
 
 
 def fresh(failures: Iterable[CheckFailure], inherited: frozenset[str]) -> list[CheckFailure]:
-    """Return the failures that the example's parent did not show: an alias of any kind explains any other."""
-    aliased = bool(inherited & _ALIASES)
-    return [f for f in failures if str(f.cause) not in inherited and not (aliased and str(f.cause) in _ALIASES)]
+    """Return the failures that the example's parent did not show: an alias of any kind explains any other.
+
+    So does a gradient that is wrong: where a part of the graph is tracked that was not, its neighbours show it by what
+    requires grad, by what is a leaf, and by gradients that should not be there.
+    """
+    aliased, tracked = bool(inherited & _ALIASES), any(cause.startswith(_TRACKED) for cause in inherited)
+    return [f for f in failures if str(f.cause) not in inherited
+            and not (aliased and str(f.cause) in _ALIASES or tracked and str(f.cause).startswith(_TRACKED))]
 
 
 def roots(failures: Sequence[CheckFailure]) -> list[CheckFailure]:

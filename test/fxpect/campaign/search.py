@@ -6,6 +6,7 @@ import collections
 import contextlib
 import dataclasses
 import functools
+import io
 import itertools
 import logging
 import random
@@ -102,12 +103,15 @@ def search(pass_: Any, starts: Sequence[Start], *, examples: int | None = None, 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what torch says of odd graphs, such as of deprecated overloads, off the screen: they are on purpose."""
+    """Keep what torch says of odd graphs, such as of deprecated overloads, off the screen: they are on purpose.
+
+    A graph module that fails prints where, with each frame that it passes.
+    """
     torch_log = logging.getLogger("torch")
     level = torch_log.level
     torch_log.setLevel(logging.CRITICAL + 1)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

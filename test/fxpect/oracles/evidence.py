@@ -28,6 +28,7 @@ class Evidence:
     the run of the generated code after the pass, ``interpreted`` the node-by-node run of the same graph.
     ``grads`` runs the graphs with autograd on, ``backward`` also through it. ``returns_as_is`` says that a caller
     gets the very tensors that the graph returns, as from Dynamo's graphs; AOTAutograd makes views of inputs anew.
+    ``called_by_name`` says that a caller may give inputs by keyword, as those of what was traced symbolically do.
     """
 
     def __init__(
@@ -43,12 +44,13 @@ class Evidence:
         backward: bool = True,
         epilogues: tuple[Epilogue | None, Epilogue | None] = (None, None),
         returns_as_is: bool = False,
+        called_by_name: bool = False,
     ):
         self.before, self.after, self.args = before, after, list(args)
         self.pass_name, self.meta_key, self.seed = pass_name, meta_key, seed
         self.grads, self.backward = grads, backward
         self.epilogues = epilogues
-        self.returns_as_is = returns_as_is
+        self.returns_as_is, self.called_by_name = returns_as_is, called_by_name
 
     def at(self, args: Sequence[Any], after: torch.fx.GraphModule | None = None, *, grads: bool = False) -> Evidence:
         """Return the evidence of the same rewrite at other arguments, without a backward; ``grads`` is autograd on."""
@@ -63,6 +65,7 @@ class Evidence:
             backward=False,
             epilogues=self.epilogues,
             returns_as_is=self.returns_as_is,
+            called_by_name=self.called_by_name,
         )
 
     def observe_before(self, **options: Any) -> Observation:

@@ -194,6 +194,7 @@ class _Judge:
             backward="gradients" in self.asked,
             epilogues=epilogues(example.exported, execution.exported_after),
             returns_as_is=example.capture in ("dynamo", "symbolic"),
+            called_by_name=example.capture == "symbolic",
         )
         self.result.discarded = _does_not_run(evidence)
         if self.result.discarded is not None:

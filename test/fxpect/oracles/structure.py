@@ -85,7 +85,7 @@ def _signature(evidence: Evidence) -> Iterator[CheckFailure]:
             "structure",
             "placeholders-reordered" if moved else "placeholders-renamed",
             f"expected inputs {names[0]}; got {names[1]}",
-            severity=ERROR if moved else NOTE,
+            severity=ERROR if moved or evidence.called_by_name else NOTE,
         )
     elif old != new:
         yield evidence.failure("structure", "placeholders-default", f"expected inputs {old}; got {new}")

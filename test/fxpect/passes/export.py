@@ -66,6 +66,7 @@ def promote_types(gm: torch.fx.GraphModule):
 def passes() -> list[CataloguedPass]:
     """Return the entries of this stage."""
     image = (T(2, 3, 6, 6),)
+    trained = T(3, 4, requires_grad=True), T(5, 4, requires_grad=True)
     functional = ("export.functionalize",)
     written: dict[str, Any] = {
         "off": ("numerics:structure", "effects:input-not-mutated", "effects:output-no-longer-aliases-input",
@@ -76,7 +77,9 @@ def passes() -> list[CataloguedPass]:
                recipe(run_decompositions, "export.exported_program", keep_composite=False),
                Innocent("linear", m.linear_gelu, (T(3, 4), T(5, 4), T(5))),
                Innocent("attention", m.attention, (T(2, 4, 8), T(2, 4, 8), T(2, 4, 8))),
-               Innocent("norm", seeded(ConvNorm), image), kind="program", functional=True),
+               Innocent("norm", seeded(ConvNorm), image), Innocent("partly", m.partly_without_gradients, trained),
+               Innocent("autocast", m.under_autocast, trained), Innocent("evaluated", m.evaluated, trained),
+               kind="program", functional=True),
         _entry("functionalize", "makes every write functional and keeps composite operators",
                recipe(run_decompositions, "export.exported_program", keep_composite=True),
                Innocent("write", m.write_input, (T(3, 4),)), Innocent("view", m.write_view, (T(3, 4),)),

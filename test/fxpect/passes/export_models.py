@@ -13,6 +13,25 @@ def linear_gelu(x, w, b):
     return F.gelu(F.linear(x, w, b))
 
 
+def partly_without_gradients(x, w):
+    """A target that is not trained, as a running teacher gives it."""
+    with torch.no_grad():
+        target = F.linear(x, w).sin()
+    return F.gelu(F.linear(x, w)) - target
+
+
+def under_autocast(x, w):
+    """A product in lower precision."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        product = F.linear(x, w)
+    return product + 1
+
+
+def evaluated(x, w):
+    """Dropout as it is in evaluation, and what it is given, both returned."""
+    return F.dropout(x, 0.5, False), F.gelu(F.linear(x, w))
+
+
 def linear_sine(x, w):
     """Two operators to be guarded."""
     return torch.sin(F.linear(x, w))

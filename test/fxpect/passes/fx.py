@@ -91,13 +91,13 @@ def reinplace_all(gm: torch.fx.GraphModule, inputs: list):
     return reinplace(gm, *inputs)
 
 
-def split_by_turns(gm: torch.fx.GraphModule):
+def split_by_turns(gm: torch.fx.GraphModule, *, options: dict):
     """Split into submodules, two nodes to each."""
     from torch.fx.passes.split_module import split_module
 
     calls = [n for n in gm.graph.nodes if n.op in ("call_function", "call_method", "call_module")]
     part = {node: i // 2 for i, node in enumerate(calls)}
-    return split_module(gm, gm, lambda node: part.get(node, 0))
+    return split_module(gm, gm, lambda node: part.get(node, 0), **options)
 
 
 def split_by_tag(gm: torch.fx.GraphModule):
@@ -207,16 +207,17 @@ def functorch_function(gm: torch.fx.GraphModule, *, module: str, names: list):
     return gm
 
 
-def partition(gm: torch.fx.GraphModule, *, function: str):
+def partition(gm: torch.fx.GraphModule, *, function: str, settings: dict):
     """Cut a joint graph into forward and backward, and call the two one after the other."""
-    from torch._functorch import partitioners
+    from torch._functorch import config, partitioners
 
     inputs, kind = gm.graph.find_nodes(op="placeholder"), type(gm.graph.output_node().args[0])
     tangents = [node for node in inputs if "tangents" in str(node.target)]
     count = len(gm.graph.output_node().args[0]) - (len(inputs) - len(tangents))
     names = [node.name for node in inputs]
-    forward, backward = getattr(partitioners, function)(gm, [], num_fwd_outputs=count,
-                                                        static_lifetime_input_indices=[])
+    with config.patch(settings):
+        forward, backward = getattr(partitioners, function)(gm, [], num_fwd_outputs=count,
+                                                            static_lifetime_input_indices=[])
     whole = torch.fx.Graph()
     values = {name: whole.placeholder(name) for name in names}
     for part, root in (("forward", forward), ("backward", backward)):
@@ -355,8 +356,13 @@ def _split() -> list[CataloguedPass]:
         "why": "a second run splits the submodules' calls once more; a module that is written to has another path"}
     return [
         _entry("split_module", "moves nodes into submodules by a callback",
-               recipe(split_by_turns, "fx.passes.split_module"), chained,
+               recipe(split_by_turns, "fx.passes.split_module", options={}), chained,
                Innocent("modules", seeded(m.ConvStack), (T(2, 3, 6, 6),)), **nested),
+        _entry("split_module_in_order", "the same, with the order kept and a name for the parts",
+               recipe(split_by_turns, "fx.passes.split_module",
+                      options={"keep_original_order": True, "partition_affix": "part"}), chained,
+               Innocent("modules", seeded(m.ConvStack), (T(2, 3, 6, 6),)),
+               Innocent("weights", seeded(m.FoldableWeight), (T(3, 4),)), **nested),
         _entry("split_by_tags", "moves nodes into submodules by tag",
                recipe(split_by_tag, "fx.passes.split_utils"), chained,
                Innocent("modules", seeded(m.ConvStack), (T(2, 3, 6, 6),)), **nested),
@@ -413,12 +419,16 @@ def _functorch() -> list[CataloguedPass]:
                Innocent("convert", m.convert, (T(2, 3),)), capture="make_fx",
                after=("functorch.strip_overloads",)),
         _entry("functorch.default_partition", "cuts a joint graph, every value that backward needs saved",
-               recipe(partition, "_functorch.partitioners", function="default_partition"), *losses,
+               recipe(partition, "_functorch.partitioners", function="default_partition", settings={}), *losses,
                capture="joint", functional=True, **again),
         _entry("functorch.min_cut_rematerialization_partition",
                "cuts a joint graph, some values computed again instead of saved",
-               recipe(partition, "_functorch.partitioners", function="min_cut_rematerialization_partition"),
-               *losses, capture="joint", functional=True, **again),
+               recipe(partition, "_functorch.partitioners", function="min_cut_rematerialization_partition",
+                      settings={}), *losses, capture="joint", functional=True, **again),
+        _entry("functorch.min_cut_rematerialization_partition_without_memory",
+               "the same, with no memory for what could be computed again",
+               recipe(partition, "_functorch.partitioners", function="min_cut_rematerialization_partition",
+                      settings={"activation_memory_budget": 0.0}), *losses, capture="joint", functional=True, **again),
         _entry("functorch.reordering_to_mimic_autograd_engine",
                "computes forward values where backward needs them",
                _functorch_call("partitioners", ["reordering_to_mimic_autograd_engine"]),

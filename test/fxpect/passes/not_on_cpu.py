@@ -57,7 +57,6 @@ NOT_ON_CPU: dict[str, str] = {
     "post_grad.respecialize_current_device_nodes": GPU,
     "post_grad.b2b_gemm": "asks for Triton",
     "post_grad.decompose_triton_kernel_wrapper_functional": "asks for Triton",
-    "post_grad.partitioned_scatter_optimization_pass": GPU,
     "post_grad.concat_linear_woq_int4": QUANTIZED,
     "post_grad.fix_auto_functionalized_dtype_views": "changes a note for the next pass, not the graph",
     "post_grad.deduplicate_wait_tensors": COLLECTIVES,

@@ -78,6 +78,21 @@ def post_grad_function(gm: torch.fx.GraphModule, *, attribute: str, takes: str, 
     gm.recompile()
 
 
+def partition_scatters(gm: torch.fx.GraphModule):
+    """Scatter into several buffers and add them up, for an index of any size: by default one of 4096 at least."""
+    import types
+    from unittest import mock
+
+    from torch._inductor import config
+    from torch._inductor.fx_passes import reduced_atomic_contention as home
+
+    settings = {"partitioned_scatter_enabled": True, "partitioned_scatter_min_index_size": 2}
+    with mock.patch.object(home, "config", types.SimpleNamespace(**{**config.get_config_copy(), **settings})):
+        home.partitioned_scatter_optimization_pass(gm.graph)
+    gm.graph.lint()
+    gm.recompile()
+
+
 def reinplace_inplaceable(gm: torch.fx.GraphModule):
     """Turn functional writes into in-place ones where nothing can see the difference."""
     import inspect
@@ -231,6 +246,13 @@ def _functions() -> list[CataloguedPass]:
                         (T(4, dtype=torch.int64, values=[0, 1, 2, -1]), T(4, dtype=torch.int64))),
                Innocent("views", m.write_through_views, (T(4, 3), T(3), T(2))),
                Innocent("parts", m.write_row_of_part, (T(4, 3), T(3)))),
+        _entry("partitioned_scatter_optimization_pass", "adds at equal places by way of several buffers",
+               recipe(partition_scatters, "reduced_atomic_contention"),
+               Innocent("rows", m.add_to_rows, _rows()),
+               Innocent("columns", m.add_to_columns,
+                        (T(3, 4), T(2, dtype=torch.int64, values=[0, 2]), T(3, 2))),
+               options="partitioned_scatter_enabled", torch="<2.15", idempotent=False,
+               why="2.15 asks for a GPU; the buffers are added to in the same way, and a second run splits those"),
         _entry("dedupe_symints", "computes each symbolic size once",
                recipe(dedupe_sizes, "dedupe_symint_uses"),
                Innocent("sizes", m.SAME_SIZE_TWICE, (Dim("s0", min=2), T("s0", 4), T("s0", 4)))),

@@ -208,6 +208,16 @@ def write_rows(x, index, values):
     return aten.index_put.default(torch.sin(x), [index], values) + 1
 
 
+def add_to_rows(x, index, values):
+    """Add to rows, some of them more than once."""
+    return aten.index_put.default(x, [index], values, True)
+
+
+def add_to_columns(x, index, values):
+    """Add to columns."""
+    return aten.index_put.default(x, [None, index], values, True)
+
+
 def write_input_rows(x, index, values):
     """Write rows of an input, the result copied back into it."""
     x.index_put_([index], values)

@@ -84,6 +84,18 @@ def cat_of_split(x):
     return torch.cat([a, b, x.sin()], 1), c + 1
 
 
+def cat_of_split_below(x):
+    """Join all pieces along another dim than that of the split."""
+    a, b, c = x.split(2, 1)
+    return torch.cat([a, b, c], 0)
+
+
+def split_of_tanh_of_cat(x, y):
+    """Join, apply an activation, and take pieces of it, as a gated cell does."""
+    a, b = torch.tanh(torch.cat([x, y], 1)).split(2, 1)
+    return a * b
+
+
 def squeeze_of_split(x):
     """Split into slices of size one and squeeze each."""
     a, b, c = x.split(1, 1)

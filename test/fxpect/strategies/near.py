@@ -74,6 +74,7 @@ DIRECTIONS = {
     "tensors_for_numbers": operands.tensors_for_numbers,
     "restrided": strides.restrided,
     "regions": arrangement.regions,
+    "signature": arrangement.signature,
     "attributes": attributes.attributes,
     "everything": attributes.everything,
     "unread_inputs": arrangement.unread_inputs,

@@ -42,11 +42,12 @@ def keywords(d: Draft) -> Iterator[Edit]:
             if slot.keyword and not slot.param.keyword_only:
                 yield from _everywhere(d, node, "keywords", f"{base_name(node.target)}.{slot.param.name} by position",
                                   lambda draft, n, name=slot.param.name: _to_position(draft, n, name))
-        if not d.contract.numpy_names:
+        # Inductor renames those of functions alone.
+        if d.contract.recorded or node.op == "call_function" and not d.contract.numpy_names:
             continue
         for slot in bound:
             other = NUMPY_NAMES.get(slot.param.name)
-            if slot.given and other and node.op == "call_function":
+            if slot.given and other:
                 yield from _everywhere(d, node, "keywords", f"{base_name(node.target)}.{slot.param.name} as {other}=",
                                   lambda draft, n, name=slot.param.name, to=other: _rename(draft, n, name, to))
 
@@ -109,11 +110,13 @@ def values(d: Draft) -> Iterator[Edit]:
 def together(d: Draft) -> Iterator[Edit]:
     """One dim changed at every call that names it, so that a pattern still fits along another dim.
 
-    The pieces that calls alike take, rotated, with one of them counted from the end. A constant without dims, of a
+    Another constant that calls alike have, such as the sizes of the views of all pieces, changed at all of them. The
+    pieces that calls alike take, rotated, with one of them counted from the end. A constant without dims, of a
     number that the narrow dtype of what stands beside it cannot hold.
     """
     yield from _rotated(d)
     yield from _wider_constants(d)
+    yield from _changed_alike(d)
     named: dict[int, list[tuple[str, str]]] = {}
     for node in d.calls():
         for slot in slots(node) if node.op != "call_module" else []:
@@ -131,6 +134,29 @@ def together(d: Draft) -> Iterator[Edit]:
 
             what = "negative" if new < 0 <= old else "positive" if old < 0 <= new else "other"
             yield Edit("together", f"every dim {old} -> {new}", f"every dim {what}", apply)
+
+
+def _changed_alike(d: Draft) -> Iterator[Edit]:
+    """Yield the edits that change one constant, not a dim, at all calls of one operator that have it."""
+    groups: dict[Any, list[tuple[Node, Slot]]] = {}
+    for node in d.calls():
+        for slot in slots(node) if node.op != "call_module" and node.target is not operator.getitem else []:
+            if slot.given and not slot.param.is_tensor and slot.param.name not in DIM_NAMES:
+                groups.setdefault((node.target, slot.param.name, repr(slot.value)), []).append((node, slot))
+    for (target, name, held), members in groups.items():
+        if len(members) < 2:
+            continue
+        for value in other_values(d, *members[0]):
+            if not _all_try(d, [(node.name, name) for node, _ in members], value):
+                continue
+
+            def apply(draft: Draft, names=tuple(node.name for node, _ in members), name=name, value=value):
+                for each in names:
+                    assign(draft, draft.node(each), name, value)
+
+            op = base_name(target)
+            yield Edit("together", f"every {op}.{name}: {held} -> {value!r}",
+                       f"every {op}.{name} changed{class_of(members[0][1], value)}", apply, rank_of(value))
 
 
 def _rotated(d: Draft) -> Iterator[Edit]:

@@ -55,6 +55,19 @@ def regions(d: Draft) -> Iterator[Edit]:
             yield Edit("regions", f"{what} {how}", f"{base_name(first.target)} {how}", apply)
 
 
+def signature(d: Draft) -> Iterator[Edit]:
+    """Inputs as callers know them: one by a name that Python has too, one with a default; of what is called by name."""
+    if d.capture != "symbolic":
+        return
+    for node in dict.fromkeys((*d.placeholders[:1], *d.placeholders[-1:])):
+        if node.target != "input" and all(other.target != "input" for other in d.placeholders):
+            yield Edit("signature", f"{node.name} named input", "an input named as a builtin is",
+                       lambda draft, at=node.name: setattr(draft.node(at), "target", "input"))
+    if d.placeholders and not d.placeholders[-1].args:
+        yield Edit("signature", f"{d.placeholders[-1].name} with a default", "an input with a default",
+                   lambda draft: setattr(draft.placeholders[-1], "args", (None,)))
+
+
 def _spans(d: Draft) -> dict[tuple[Node, Node], str]:
     """Return the first and the last call of each region, and its name."""
     groups: list[list[Node]] = []

@@ -14,7 +14,7 @@ from torch.fx import Node
 
 from fxpect.specs import TensorSpec
 from fxpect.strategies.directions.inputs import dtype_class
-from fxpect.strategies.draft import Draft, Edit, own_attribute
+from fxpect.strategies.draft import MADE_NAMES, Draft, Edit, own_attribute
 from fxpect.strategies.trial import Call, attribute_at
 
 CHANGES: tuple[tuple[str, Callable[[torch.Tensor], torch.Tensor]], ...] = (
@@ -32,10 +32,15 @@ CHANGES: tuple[tuple[str, Callable[[torch.Tensor], torch.Tensor]], ...] = (
 def attributes(d: Draft) -> Iterator[Edit]:
     """A parameter or constant of the graph with other values or strides, or one in the place of two.
 
-    Of another shape, wherever it still fits, for one or for all that are read alike.
+    Of another shape, wherever it still fits, for one or for all that are read alike; by a name that passes give.
     """
     holders = [node for node in d.graph.find_nodes(op="get_attr") if d.tensor(node) is not None]
     yield from _reshaped(d, holders)
+    for node in holders[:1]:
+        for name in MADE_NAMES:
+            if not hasattr(d.gm, name):
+                yield Edit("attributes", f"{node.target} named {name}", f"an attribute named {name}",
+                           lambda draft, at=node.name, name=name: _rename(draft, at, name))
     for node in holders:
         for what, change in CHANGES:
             value = d.trial.values[node]
@@ -119,6 +124,11 @@ def _change(draft: Draft, at: str, change: Callable[[torch.Tensor], torch.Tensor
     if isinstance(value, nn.Parameter):
         new = nn.Parameter(new, value.requires_grad)
     _retarget(draft, at, own_attribute(draft, node.target, new))
+
+
+def _rename(draft: Draft, at: str, name: str) -> None:
+    setattr(draft.gm, name, attribute_at(draft.gm, draft.node(at).target))
+    _retarget(draft, at, name)
 
 
 def _tie(draft: Draft, node: Node, to: Node) -> None:

@@ -16,7 +16,7 @@ from fxpect.strategies.signatures import MISSING, Slot
 DIM_NAMES = frozenset({"dim", "dim0", "dim1", "axis", "start_dim", "end_dim", "dims", "source", "destination"})
 NUMBERS = frozenset({"value", "fill_value", "alpha", "beta", "other", "exponent", "min", "max", "threshold", "p"})
 BEYOND = (300, 1e5)  # numbers that integers of 8 bits, or half, cannot hold
-DTYPES = (torch.float64, torch.float16, torch.int64, torch.int32, torch.bool, torch.float32)
+DTYPES = (torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.bool, torch.float32)
 WORDS = {"rounding_mode": ("floor", "trunc"), "reduction": ("none", "sum", "mean"), "approximate": ("tanh", "none"),
          "padding": ("same", "valid"), "mode": ("nearest", "bilinear"), "reduce": ("sum", "mean", "amax"),
          "indexing": ("ij", "xy"), "padding_mode": ("zeros", "reflect", "border")}

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fxpect.strategies.draft import Draft, Edit, Inapplicable, own_attribute
+from fxpect.strategies.draft import MADE_NAMES, Draft, Edit, Inapplicable, own_attribute
 from fxpect.strategies.trial import Call
 from fxpect.text.constructors import hooked
 
@@ -39,6 +39,7 @@ def configurations(d: Draft) -> Iterator[Edit]:
                         f"{type(module).__name__}.{name} {_class_of(new)}",
                         lambda draft, changes=changes: _reconfigure(draft, changes))
     yield from _hooked(d)
+    yield from _named(d)
     yield from _called_otherwise(d)
 
 
@@ -58,6 +59,32 @@ def _hooked(d: Draft) -> Iterator[Edit]:
         if "." not in node.target:
             yield Edit("modules", f"{node.target} within a module", f"{kind} within a module",
                        lambda draft, at=node.name: _nest(draft, draft.node(at)))
+
+
+def _named(d: Draft) -> Iterator[Edit]:
+    """Yield other names of modules: one that passes give, and that of another module with its dots taken out."""
+    paths = list(dict.fromkeys(node.target for node in d.calls() if node.op == "call_module"))
+    for path in dict.fromkeys((*paths[:1], *paths[-1:])):
+        for name in MADE_NAMES:
+            if not hasattr(d.gm, name):
+                yield Edit("modules", f"{path} named {name}", f"a module named {name}",
+                           lambda draft, path=path, name=name: _rename(draft, path, name))
+    plain = [path for path in paths if "." not in path]
+    for path, other in zip(plain, plain[1:]):
+        def apply(draft: Draft, path=path, other=other):
+            call = next(node for node in draft.calls() if node.op == "call_module" and node.target == path)
+            _nest(draft, call)
+            _rename(draft, other, call.target.replace(".", "_"))
+
+        yield Edit("modules", f"{path} within a module, {other} named like its path", "modules named alike", apply)
+
+
+def _rename(draft: Draft, path: str, name: str) -> None:
+    setattr(draft.gm, name, draft.gm.get_submodule(path))
+    for node in draft.calls():
+        if node.op == "call_module" and node.target == path:
+            node.target = name
+            draft.touch(node)
 
 
 def _called_otherwise(d: Draft) -> Iterator[Edit]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from fxpect.contracts import is_tangent, joint_outputs, view_source
+from fxpect.contracts import equal_sizes, is_tangent, joint_outputs, view_source
 from fxpect.specs import Same, T, TensorSpec
 from fxpect.strategies.draft import Draft, Edit, Inapplicable, is_static
 from fxpect.strategies.signatures import base_name
@@ -231,7 +231,7 @@ def epilogue(d: Draft) -> Iterator[Edit]:
             continue
         for target in d.placeholders:
             b = d.tensor(target)
-            if target in kept or source is target or b is None or a.dtype != b.dtype or not _same_sizes(a, b):
+            if target in kept or source is target or b is None or a.dtype != b.dtype or not equal_sizes(a, b):
                 continue
             yield Edit("writes", f"{source.name} copied into {target.name} last",
                        f"{_kind(source)} copied into an input",
@@ -244,11 +244,6 @@ def epilogue(d: Draft) -> Iterator[Edit]:
                        lambda draft, source=source.name, spec=spec:
                        _copy_last(draft, draft.node(source), draft.add_input(spec)))
             yield from _copied_late(d, source, spec, kept)
-
-
-def _same_sizes(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether the sizes are the same as they are written; one that is data cannot be compared."""
-    return list(map(str, a.shape)) == list(map(str, b.shape))
 
 
 def _advanced(d: Draft, kept: set[Any]) -> Iterator[Edit]:
@@ -333,7 +328,7 @@ def _takes_its_result(d: Draft, node: Node) -> bool:
             node.args[0].op == "placeholder":
         return False
     return torch.can_cast(value.dtype, first.dtype) and (
-        _same_sizes(first, value) or hasattr(torch.Tensor, base_name(node.target) + "_")
+        equal_sizes(first, value) or hasattr(torch.Tensor, base_name(node.target) + "_")
         and base_name(node.target) in RESHAPING)
 
 

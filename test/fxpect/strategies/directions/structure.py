@@ -33,6 +33,7 @@ UNARY: tuple[tuple[str, Any, Any, tuple], ...] = (
     ("mul two", torch.mul, aten.mul.Tensor, (2,)),
     *((f"cast to {dtype}", None, aten._to_copy.default, (dtype,)) for dtype in CASTS),
     ("unsqueeze", torch.unsqueeze, aten.unsqueeze.default, (0,)),
+    ("unsqueeze last", torch.unsqueeze, aten.unsqueeze.default, (-1,)),
     ("squeeze", torch.squeeze, aten.squeeze.default, ()),
     ("slice", None, aten.slice.Tensor, (0, 1)),
     ("expand", None, aten.expand.default, ()),
@@ -284,6 +285,8 @@ def _called_twice(d: Draft) -> Iterator[Edit]:
     Not subtracted: a pass that leaves one of them to another kernel may round it otherwise than zero.
     """
     for node in d.calls():
+        if isinstance(d.val(node), (tuple, list)) and d.may_be_returned(node):
+            yield from _pieces_twice(d, node)
         if d.tensor(node) is None or not d.may_be_returned(node):
             continue
         call = Call(node.op, node.target, node.args, node.kwargs)
@@ -294,6 +297,22 @@ def _called_twice(d: Draft) -> Iterator[Edit]:
                 _add_results(draft, [twin] if how == "returned" and call in draft.returned() else [call, twin], how)
 
             yield Edit("copies", f"{node.name} twice, {how}", f"{kind_of(node)} twice, {how}", apply)
+
+
+def _pieces_twice(d: Draft, node: Node) -> Iterator[Edit]:
+    """Yield that a call of several results is made twice, and one piece of each is returned."""
+    place = next((i for i, value in enumerate(d.val(node)) if isinstance(value, torch.Tensor)), None)
+    if place is None:
+        return
+
+    def apply(draft: Draft, at=node.name, place=place):
+        call = draft.node(at)
+        twin = draft.insert(call, call.op, call.target, call.args, dict(call.kwargs))
+        for made in (twin, call):
+            draft.add_output(draft.insert(twin, "call_function", operator.getitem, (made, place)))
+
+    yield Edit("copies", f"{node.name} twice, piece {place} of each returned", f"{kind_of(node)} twice, returned",
+               apply)
 
 
 _COMBINED = {"subtracted": (torch.sub, aten.sub.Tensor), "added": (torch.add, aten.add.Tensor)}
