@@ -353,6 +353,14 @@ class VerdictTests(ScriptCase):
         unclone = unclone.replace("torch.ops.aten.clone.default", "torch.clone")
         self.assertEqual(self.run_with(apart, unclone), (0, "OK"))
 
+    def test_inputs_and_their_defaults(self):
+        """An input that lost its default, or its name, is told."""
+        for change, told in (("args = ()", "inputs [('x', None)] before, [('x',)] after"),
+                             ("target = 'y'", "inputs [('x', None)] before, [('y', None)] after")):
+            forget = f"def the_pass(gm):\n    next(iter(gm.graph.nodes)).{change}\n    return gm"
+            text = "def forward(self, x=None):\n    neg = torch.neg(x)\n    return neg"
+            self.assertTold(Example.from_text(text, T(3), capture="symbolic"), forget, told, oracle="structure")
+
     def test_leaves_and_the_very_input(self):
         """An output that is the input itself, where a view of it was, is told."""
         text = ('def forward(self, x: "f32[2, 3](requires_grad=True)"):\n    view = x.view(3, 2)\n'

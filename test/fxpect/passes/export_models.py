@@ -28,8 +28,8 @@ def under_autocast(x, w):
 
 
 def evaluated(x, w):
-    """Dropout as it is in evaluation, and what it is given, both returned."""
-    return F.dropout(x, 0.5, False), F.gelu(F.linear(x, w))
+    """Dropout as it is in evaluation, where it returns what it is given."""
+    return F.dropout(x, 0.5, False), F.gelu(w)
 
 
 def linear_sine(x, w):

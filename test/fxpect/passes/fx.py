@@ -352,8 +352,8 @@ def _share() -> list[CataloguedPass]:
 def _split() -> list[CataloguedPass]:
     chained = Innocent("chain", m.chain, (T(2, 3), T(2, 3)))
     nested: dict[str, Any] = {
-        "idempotent": False, "off": ("effects:state-not-mutated",),
-        "why": "a second run splits the submodules' calls once more; a module that is written to has another path"}
+        "idempotent": False, "off": ("effects:state-not-mutated", "effects:hooks"),
+        "why": "a second run splits the submodules' calls once more; a module, written to or hooked, has another path"}
     return [
         _entry("split_module", "moves nodes into submodules by a callback",
                recipe(split_by_turns, "fx.passes.split_module", options={}), chained,
@@ -383,7 +383,7 @@ def _split() -> list[CataloguedPass]:
 def _order() -> list[CataloguedPass]:
     chained = Innocent("branches", m.branches, (T(2, 3), T(2, 3)))
     shuffled: dict[str, Any] = {
-        "writes": "order", "functional": True, "off": ("effects:rng", "numerics:random-values"),
+        "writes": "order", "functional": True, "off": ("effects:rng", "numerics:random-values", "gradients:values"),
         "why": "it is given the calls in another order, draws included"}
     return [
         _entry("legalize_graph", "sorts a graph that was built out of order",

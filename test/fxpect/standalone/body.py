@@ -273,7 +273,7 @@ def structure_difference(before, after, args, signs):
     after.graph.lint()
     if after.graph.owning_module is not after:
         return "the graph belongs to another module"
-    inputs = [[n.target for n in gm.graph.nodes if n.op == "placeholder"] for gm in (before, after)]
+    inputs = [[(n.target, *n.args) for n in gm.graph.nodes if n.op == "placeholder"] for gm in (before, after)]
     if inputs[0] != inputs[1]:
         return f"inputs {inputs[0]} before, {inputs[1]} after"
     twin, other = copy.deepcopy(after), copy.deepcopy(after)

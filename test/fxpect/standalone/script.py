@@ -103,7 +103,7 @@ def _build(gm: GraphModule, name: str = "build") -> str:
             continue
         names[node] = _name(node.name, set(names.values()))
         if node.op == "placeholder":
-            default = f", {_literal(node.args[0], names)}" if node.args else ""
+            default = f", default_value={_literal(node.args[0], names)}" if node.args else ""
             lines.append(f"    {names[node]} = graph.placeholder({node.target!r}{default})")
             continue
         target = repr(node.target) if node.op != "call_function" else target_name(node.target)
