@@ -7,7 +7,7 @@ import torch
 from fxpect.campaign.plan import check_by_name
 
 torch.set_num_threads(1)
-EXAMPLES = 200
+EXAMPLES = 300
 PASSES = ("pre_grad.mutate_cat_pass", "joint.remove_no_ops")
 
 

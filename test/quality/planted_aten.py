@@ -470,6 +470,7 @@ MERGERS = (
         (("[first[d] for d in second]", "[second[d] for d in first]"),),
         "numerics",
         ("single_site", "inserted"),
+        within=80,
     ),
     Planted(
         "gives a view the metadata of its source",
@@ -488,7 +489,7 @@ MERGERS = (
     Planted(
         "reads before the input is written",
         "postpone_calls",
-        (("writes(graph) or ", ""), ("node.is_impure()", "False")),
+        (("writes(graph) or ", ""), ("node.is_impure()", "False"), ("(graph.output_node(), *nodes)", "nodes[-1:]")),
         "crash",
         ("epilogue",),
         only=("epilogue",),
