@@ -401,6 +401,15 @@ class MisuseTests(InScratch):
             assert_preserves(does_nothing, one_relu, T(3), ops={"torch.rleu": 1}, **TRACED)
 
 
+NEG_FIRST = """
+def forward(self, x):
+    neg = torch.neg(x)
+    relu = torch.relu(x)
+    sin = torch.sin(neg)
+    return (relu, sin)
+"""
+
+
 class MessageTests(InScratch):
     def failure(self, **options):
         with self.assertRaises(CheckFailure) as caught:
@@ -431,6 +440,21 @@ class MessageTests(InScratch):
 
         with self.assertRaisesRegex(CheckFailure, "numerics"):
             exec(lines.strip().replace("self.", "verbs."), {"T": T, "doubles_relu": doubles_relu, "verbs": Verbs(case)})
+
+    def test_the_order_that_a_pass_minds_is_kept(self):
+        """Where the canonical order of the calls hides the failure, the lines to paste have that of the program."""
+
+        def moves_the_first_call_last(gm):
+            first = next(node for node in gm.graph.nodes if node.op == "call_function")
+            if first.target is torch.neg:
+                gm.graph.output_node().prepend(first)
+            gm.recompile()
+
+        with self.assertRaises(CheckFailure) as caught:
+            assert_preserves(moves_the_first_call_last, NEG_FIRST, T(3), capture="dynamo")
+
+        pasted = str(caught.exception).partition("paste this into a test (it fails there too):\n")[2]
+        self.assertLess(pasted.index("torch.neg"), pasted.index("torch.relu"))
 
     def test_attributes(self):
         """The failure carries oracle, pass, cause, both texts and the script."""

@@ -85,23 +85,22 @@ def _block(text: str, file: Path | None = None) -> str:
 
 
 def _pasted(trial: Trial, failure: CheckFailure) -> list[str]:
-    """Return the lines to paste; they were tried, and fail as this did."""
+    """Return the lines to paste; they were tried, and fail as this did: in the order of the program where a pass minds.
+    """
     name = display_name(trial.claim.pass_.name)
     method = METHODS[trial.claim.verb]
     extra = (f", ops={_ops(trial)}" if trial.claim.wishes else "") + trial.claim.options.spelled()
-    for make in (
-        lambda: reread(trial.example),
-        lambda: reread(with_values(trial.example, trial.claim.options.seed)),
-    ):
+    for order, spelled in (("canonical", False), ("program", False), ("canonical", True), ("program", True)):
         try:
-            example = make()
+            shown = with_values(trial.example, trial.claim.options.seed) if spelled else trial.example
+            example = reread(shown, order)
             again = trial.claim.try_on(example)
         except Exception:
             continue
         if any(other.cause == failure.cause for other in again.failures):
             return [
                 "  to pin it, paste this into a test (it fails there too):",
-                _block(paste(method, name, example, extra)),
+                _block(paste(method, name, example, extra, order)),
             ]
     return [
         "  before (as text alone it does not show the failure; the values of the model matter):",

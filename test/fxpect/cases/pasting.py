@@ -34,14 +34,15 @@ def with_values(example: Example, seed: int) -> Example:
     return example.replace(inputs=tuple(inputs))
 
 
-def reread(example: Example) -> Example:
-    """Return the example that a test makes when it is given the text and the specs."""
-    return capture_model(graph_text(example.graph_module), example.portable().inputs, capture=example.capture)
+def reread(example: Example, order: str = "canonical") -> Example:
+    """Return the example that a test makes when it is given the text, in this order, and the specs."""
+    text = graph_text(example.graph_module, order=order)
+    return capture_model(text, example.portable().inputs, capture=example.capture)
 
 
-def paste(method: str, pass_name: str, example: Example, extra: str = "") -> str:
-    """Return the call of a verb with the graph as text; it needs ``from fxpect import T``."""
-    text = example.text.rstrip("\n")
+def paste(method: str, pass_name: str, example: Example, extra: str = "", order: str = "canonical") -> str:
+    """Return the call of a verb with the graph as text in this order; it needs ``from fxpect import T``."""
+    text = graph_text(example.graph_module, order=order).rstrip("\n")
     quoted = f'r"""\n{text}\n"""' if '"""' not in text else repr(text + "\n")
     inputs = "".join(f", {spec_call(spec)}" for spec in example.inputs)
     return f'self.{method}({pass_name}, {quoted}{inputs}, capture="{example.capture}"{extra})'
