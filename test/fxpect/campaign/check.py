@@ -21,7 +21,7 @@ def check(pass_: Any, model: Any, *inputs: Any, capture: str | None = None, exam
 
     ``pass_`` has any form that ``as_pass`` knows, ``model`` and ``inputs`` any that ``capture`` takes; an
     ``Example`` stands for both. ``capture`` names the graph the pass is given; without it the first on which
-    the pass rewrites is taken. ``examples`` bounds how many are judged (default 2000), ``seconds`` stops
+    the pass rewrites is taken. ``examples`` bounds how many are judged (default 3000), ``seconds`` stops
     earlier. Equal arguments give equal findings as long as ``seconds`` does not cut in.
 
     ``isolate`` explores in a forked process, so that a crash of the interpreter, one example of more than

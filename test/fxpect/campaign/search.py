@@ -31,7 +31,7 @@ from fxpect.strategies.near import DIRECTIONS, edits, round_robin, step
 from fxpect.strategies.trial import forget
 from fxpect.text.printer import graph_text
 
-DEFAULT_EXAMPLES = 2000
+DEFAULT_EXAMPLES = 3000
 # With many starts, so many for each.
 LEAST_EXAMPLES = 300
 # More for each of the pass's own patterns; of a budget that is given they take a third at most.

@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--capture",
                         help="which graph the pass is given; default: the catalogue's, else the first that fires")
     parser.add_argument("--examples", type=int, help="how many examples are judged, for all models together "
-                                                     "(default 2000, or 300 for each, and 60 for each pattern)")
+                                                     "(default 3000, or 300 for each, and 60 for each pattern)")
     parser.add_argument("--seconds", type=float, help="stop after so long")
     parser.add_argument("--seed", type=int, default=0, help="another seed walks another way (default 0)")
     parser.add_argument("--device", help="run every example there (default cpu, or FXPECT_DEVICE)")
