@@ -81,10 +81,7 @@ def _named(d: Draft) -> Iterator[Edit]:
 
 def _rename(draft: Draft, path: str, name: str) -> None:
     setattr(draft.gm, name, draft.gm.get_submodule(path))
-    for node in draft.calls():
-        if node.op == "call_module" and node.target == path:
-            node.target = name
-            draft.touch(node)
+    _call_by(draft, path, name)
 
 
 def _called_otherwise(d: Draft) -> Iterator[Edit]:
@@ -124,10 +121,7 @@ def _nest(draft: Draft, call: torch.fx.Node) -> None:
     old, holder = call.target, nn.Module()
     holder.add_module(old, draft.gm.get_submodule(old))
     name = own_attribute(draft, "block", holder)
-    for node in draft.calls():
-        if node.op == "call_module" and node.target == old:
-            node.target = f"{name}.{old}"
-            draft.touch(node)
+    _call_by(draft, old, f"{name}.{old}")
 
 
 def modes(d: Draft) -> Iterator[Edit]:
@@ -217,11 +211,14 @@ def _reconfigure(draft: Draft, changes: dict[str, dict[str, Any]]) -> None:
 
 
 def _swap_module(draft: Draft, call: torch.fx.Node, module: nn.Module) -> None:
-    old = call.target
-    name = own_attribute(draft, old, module)
+    _call_by(draft, call.target, own_attribute(draft, call.target, module))
+
+
+def _call_by(draft: Draft, old: str, new: str) -> None:
+    """Let every call of the module at one path call that at another."""
     for node in draft.calls():
         if node.op == "call_module" and node.target == old:
-            node.target = name
+            node.target = new
             draft.touch(node)
 
 
