@@ -6,12 +6,14 @@ Beside each stands what must not be excused: the same graphs with a small real e
 import operator
 import random
 import unittest
+from unittest import mock
 
 import torch
 from torch.nn.functional import layer_norm
 
 from fxpect.examples import Example
 from fxpect.oracles.judge import judge
+from fxpect.oracles.nudging import NudgedRun
 from fxpect.specs import T
 
 SIZE = 4
@@ -205,6 +207,23 @@ class NoiseTests(unittest.TestCase):
                 with self.subTest(error=name, seed=seed):
                     result = judge(pass_, example)
                     self.assertIn("numerics:values", [failure.cause for failure in result.failures])
+
+    def test_what_needs_no_sample_runs_none(self):
+        """A quotient as a product is as near to the truth; for a wrong one, numbers are moved until all samples are made."""
+        class Counted(NudgedRun):
+            def __init__(self, *args, **kwargs):
+                asked.append(self)
+                super().__init__(*args, **kwargs)
+
+        graph = torch.fx.Graph()
+        graph.output((graph.call_function(torch.div, (graph.placeholder("x"), 3.0)),))
+        example = Example(torch.fx.GraphModule({}, graph), (T(8, 8),), capture="dynamo")
+        for factor, wrong in ((1 / 3, False), (0.5, True)):
+            asked = []
+            by_product = replacing(torch.div, lambda call, node, factor=factor: call(torch.mul, node.args[0], factor))
+            with self.subTest(factor=factor), mock.patch("fxpect.oracles.arbiter.NudgedRun", Counted):
+                self.assertEqual(bool(judge(by_product, example).failures), wrong)
+                self.assertEqual(bool(asked), wrong)
 
     def test_layer_norm_in_steps(self):
         """A layer norm written out holds; with another epsilon it does not."""

@@ -16,6 +16,8 @@ from fxpect.oracles.rounding import CleanNode, CleanRun, base_name
 from fxpect.oracles.widening import ExactRun, widen, widen_args
 
 SAMPLES = 6
+# How many are tried before all are.
+FEW_SAMPLES = (0, 2)
 # How far from the truth the rewritten graph may be: times the error of the graph itself, times its movement
 # under a nudge, and units in the last place of the value.
 OWN_ERROR = 2.0
@@ -53,6 +55,7 @@ class Arbiter:
     ):
         """Judge ``gm``, which ``run(**options)`` runs with the options of ``observe``."""
         self.gm, self.run, self.rewritten = gm, run, rewritten
+        self._runs: list[Observation] = []
 
     @functools.cached_property
     def clean(self) -> dict[torch.fx.Node, CleanNode]:
@@ -81,19 +84,17 @@ class Arbiter:
             return {}
         return seen.values()
 
-    @functools.cached_property
-    def samples(self) -> list[dict[Key, Any]]:
-        """Every value of each nudged run."""
+    def samples(self, count: int) -> list[dict[Key, Any]]:
+        """Every value of each of the first ``count`` nudged runs that did not fail."""
         clean, _ = self.clean, self.truth
-        seen = [
-            self.run(interpreter=functools.partial(NudgedRun, clean=clean, salt=salt)) for salt in range(2, SAMPLES + 2)
-        ]
+        for salt in range(2 + len(self._runs), 2 + count):
+            self._runs.append(self.run(interpreter=functools.partial(NudgedRun, clean=clean, salt=salt)))
         # A backward that the graph before cannot run either leaves no gradients to compare; the outputs still count.
-        return [one.values() for one in seen if one.error is None]
+        return [one.values() for one in self._runs[:count] if one.error is None]
 
-    def samples_of(self, key: Key, like: torch.Tensor) -> list[torch.Tensor]:
+    def samples_of(self, key: Key, like: torch.Tensor, count: int = SAMPLES) -> list[torch.Tensor]:
         """Return the nudged values under a key that have the form of ``like``."""
-        return [s[key].detach() for s in self.samples if _alike(s.get(key), like)]
+        return [s[key].detach() for s in self.samples(count) if _alike(s.get(key), like)]
 
     def judge(self, key: Key, before: torch.Tensor, after: torch.Tensor) -> Difference | None:
         """Return the difference between two tensors of equal form that rounding cannot explain, or None."""
@@ -103,32 +104,34 @@ class Arbiter:
         if before.is_quantized or before.layout != torch.strided:
             agree = not before.is_quantized and roughly_equal(before, after)
             return None if agree else Difference("values", repr(before), repr(after))
-        if before.is_floating_point() or before.is_complex():
-            wrong = self._real_numbers(key, before, after)
-        else:
-            wrong = self._whole_numbers(key, before, after)
+        numbers = self._real_numbers if before.is_floating_point() or before.is_complex() else self._whole_numbers
+        # Another sample explains more and never less, so that most need none of them, or few.
+        for count in FEW_SAMPLES:
+            if not any(bool(where.any()) for _, where in numbers(key, before, after, count)):
+                return None
         return next(
-            (element_difference(kind, where, before, after) for kind, where in wrong if bool(where.any())),
+            (element_difference(kind, where, before, after)
+             for kind, where in numbers(key, before, after, SAMPLES) if bool(where.any())),
             None,
         )
 
-    def _whole_numbers(self, key: Key, before: torch.Tensor, after: torch.Tensor) -> Iterator[Wrong]:
+    def _whole_numbers(self, key: Key, before: torch.Tensor, after: torch.Tensor, count: int) -> Iterator[Wrong]:
         """Integers and booleans must be equal, but where rounding alone already changes them."""
-        family = torch.stack([t.to(torch.float64) for t in (before, *self.samples_of(key, before))])
+        family = torch.stack([t.to(torch.float64) for t in (before, *self.samples_of(key, before, count))])
         low, high = family.amin(0), family.amax(0)
         width, value = high - low, after.to(torch.float64)
         # A floor that flips moves by one, and so may the rewritten graph; the bits of a rounded number move freely.
         width = torch.where(width > 1, MULTIPLE * width, width)
         wrong = (before != after) & ((width == 0) | (value < low - width) | (value > high + width))
         wrong &= ~(_holds_nan(before) & _holds_nan(after))
-        if bool(wrong.any()) and self.rewritten is not None:
+        if count == SAMPLES and bool(wrong.any()) and self.rewritten is not None:
             for sample in self.rewritten.samples_of(key, before):
                 wrong &= sample != before
         yield "values", wrong
 
-    def _real_numbers(self, key: Key, before: torch.Tensor, after: torch.Tensor) -> Iterator[Wrong]:
+    def _real_numbers(self, key: Key, before: torch.Tensor, after: torch.Tensor, count: int) -> Iterator[Wrong]:
         """NaN and infinities must stay where they are, finite numbers within the room, zeros keep signs."""
-        samples = self.samples_of(key, before)
+        samples = self.samples_of(key, before, count)
         said = self.truth.get(key)
         truth = said.detach() if said is not None and _alike(said, before) else widen(before)
         whole = before.is_complex() and self._accumulates
@@ -149,7 +152,7 @@ class Arbiter:
         room = _room(before, truth, samples, MULTIPLE_WHERE_EXACT if self._exact(key) else MULTIPLE)
         centre = torch.where(torch.isfinite(truth), truth, widen(before))
         far = (kind_before == 0) & (kind_after == 0) & ((widen(after) - centre).abs() > room)
-        if bool((moved | far).any()) and self.rewritten is not None:
+        if count == SAMPLES and bool((moved | far).any()) and self.rewritten is not None:
             for sample in self.rewritten.samples_of(key, before):
                 reached = (_kind(sample, whole) == kind_before) & (
                     (kind_before != 0) | ((widen(sample) - centre).abs() <= room)
