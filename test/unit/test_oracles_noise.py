@@ -209,7 +209,7 @@ class NoiseTests(unittest.TestCase):
                     self.assertIn("numerics:values", [failure.cause for failure in result.failures])
 
     def test_what_needs_no_sample_runs_none(self):
-        """A quotient as a product is as near to the truth; for a wrong one, numbers are moved until all samples are made."""
+        """A quotient as a product is as near to the truth; for a wrong one numbers are moved."""
         class Counted(NudgedRun):
             def __init__(self, *args, **kwargs):
                 asked.append(self)
