@@ -132,6 +132,21 @@ class ChangingTests(unittest.TestCase):
         self.assertIn('relu: "f64[2, 6]"', edited.text)
         edited.build()(*edited.realize())
 
+    def test_a_tangent_of_another_dtype_stays_in_the_backward(self):
+        """What reads a changed tangent is computed by the backward, so that a partitioner does not save it."""
+        example = capture(lambda x: (x * 2).relu(), (T(2, 3, requires_grad=True),), capture="joint").portable()
+
+        def change(draft: Draft) -> None:
+            at = next(i for i, node in enumerate(draft.placeholders) if node.name.startswith("tangents"))
+            draft.inputs[at] = T(2, 3, dtype="f16")
+            draft.touch_inputs()
+            draft.insert(draft.placeholders[at], "call_function", torch.ops.aten.neg.default, (draft.placeholders[at],))
+            draft.keep_dead(draft.placeholders[-1].next)
+
+        gm = changed(example, change).graph_module
+        neg = next(iter(gm.graph.find_nodes(op="call_function", target=torch.ops.aten.neg.default)))
+        self.assertEqual(neg.meta["partitioner_tag"], "is_backward")
+
     def test_inputs_are_added_after_the_others(self):
         """A new placeholder comes last, with a free name and its spec."""
         def add(draft: Draft) -> None:

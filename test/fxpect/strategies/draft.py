@@ -468,7 +468,8 @@ class Draft:
             value = self._fake(spec)
         elif isinstance(spec, Dim):
             return
-        node.meta = {self.meta_key: value}
+        side = {contracts.SIDE: node.meta[contracts.SIDE]} if contracts.SIDE in node.meta else {}
+        node.meta = {**side, self.meta_key: value}
 
     def _symbolic(self, spec: TensorSpec, symbols: dict[str, Any]) -> torch.Tensor:
         """Return a fake tensor of a spec with named dims, each as the symbol that the capture gave it."""
