@@ -20,6 +20,17 @@ def bare(text):
     return re.sub(r'(?m)^( +[^\W\d]\w*): "[^"]*" =', r"\1 =", text)
 
 
+VIEWS = """
+def forward(self, x: "f32[4, 2]"):
+    view: "f32[8]" = torch.ops.aten.view.default(x, [8])
+    split: "[f32[2, 2], f32[2, 2]]" = torch.ops.aten.split.Tensor(x, 2)
+    getitem: "f32[2, 2]" = operator.getitem(split, 0)
+    neg: "f32[8]" = torch.ops.aten.neg.default(view)
+    view_1: "f32[2, 4]" = torch.ops.aten.view.default(view, [4, 2])
+    return (getitem, neg, view_1)
+"""
+
+
 class PropagationTests(unittest.TestCase):
     """propagate and retype."""
 
@@ -115,6 +126,18 @@ class PropagationTests(unittest.TestCase):
         self.assertIn('mm: "f32[2, 3]"', graph_text(module))
         self.assertIn('m: "f32[2, 5]"', graph_text(module))
         self.assertNotIsInstance(module.m.weight, FakeTensor)
+
+    def test_views_that_are_read_share_memory(self):
+        """A view, and a piece of a split, is of the memory of its operand; where the record says another form it stays."""
+        module = parse_graph(VIEWS)
+        value = {node.name: node.meta["val"] for node in module.graph.nodes if node.op != "output"}
+        memory = {name: (each[0] if isinstance(each, list) else each).untyped_storage()._cdata
+                  for name, each in value.items()}
+        for name in ("view", "split", "getitem"):
+            self.assertEqual(memory[name], memory["x"], name)
+        for name in ("neg", "view_1"):
+            self.assertNotIn(memory[name], [other for each, other in memory.items() if each != name], name)
+        self.assertEqual(value["view_1"].shape, (2, 4))
 
     def test_misuse(self):
         """A wrong number of inputs and an input without a value are errors; an operator's error names its node."""

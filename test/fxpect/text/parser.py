@@ -43,6 +43,8 @@ def parse_graph(text: str, *, meta_key: str | None = None, sizes: dict[str, int]
             propagation.propagate(module, meta_key=meta_key or _guess_key(text), mode=mode, only_missing=True)
         except Exception as error:
             raise GraphTextError(f"the graph does not fit the types of its inputs: {_told(error)}") from error
+    elif not symbols.used:
+        propagation.share_views(module, meta_key or _guess_key(text), mode)
     return module
 
 

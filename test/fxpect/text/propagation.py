@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -118,6 +119,25 @@ def propagate(module: GraphModule, fake_inputs: Sequence[Any] | None = None, *, 
                 if hasattr(error, "add_note"):
                     error.add_note(f"while propagating through {node.format_node()}")
                 raise
+
+
+def share_views(module: GraphModule, meta_key: str, mode: FakeTensorMode) -> None:
+    """Give the views of a graph of ATen operators, whose values are recorded, the memory of what they are views of.
+
+    Passes ask which values share memory. A record that says other than the operator does, or has symbols, stays.
+    """
+    with quiet_state(meta_key), mode:
+        for node in module.graph.nodes:
+            if meta_key in node.meta and (node.target is operator.getitem or getattr(node.target, "is_view", False)):
+                with contextlib.suppress(Exception):  # the record may be of what the operator refuses
+                    known: dict[Any, Any] = {}
+                    viewed = _run(node, meta_key, mode, known, store=False)
+                    if _form(viewed) == _form(node.meta[meta_key]):
+                        node.meta[meta_key] = viewed
+
+
+def _form(value: Any) -> list[Any]:
+    return [(item.dtype, tuple(map(int, item.shape)), tuple(map(int, item.stride()))) for item in _flat(value)]
 
 
 def _run(node: Node, key: str, mode: FakeTensorMode, known: dict[Any, Any], store: bool = True) -> Any:
