@@ -128,7 +128,7 @@ class PropagationTests(unittest.TestCase):
         self.assertNotIsInstance(module.m.weight, FakeTensor)
 
     def test_views_that_are_read_share_memory(self):
-        """A view, and a piece of a split, is of the memory of its operand; where the record says another form it stays."""
+        """A view, and a piece of a split, is of the memory of its operand; a record of another form stays."""
         module = parse_graph(VIEWS)
         value = {node.name: node.meta["val"] for node in module.graph.nodes if node.op != "output"}
         memory = {name: (each[0] if isinstance(each, list) else each).untyped_storage()._cdata
