@@ -208,6 +208,62 @@ class NoiseTests(unittest.TestCase):
                     result = judge(pass_, example)
                     self.assertIn("numerics:values", [failure.cause for failure in result.failures])
 
+    def test_products_that_overflow_in_another_order(self):
+        """Infinities of either sign meet or not as the products are added; where all are of one sign they stay."""
+
+        def example(of):
+            graph = torch.fx.Graph()
+            values = [graph.call_function(of, (graph.placeholder(name),)) for name in "xy"]
+            graph.output((graph.call_function(torch.relu, (graph.call_function(torch.matmul, tuple(values)),)),))
+            return Example(torch.fx.GraphModule({}, graph),
+                           (T(4, 6, values="roots"), T(6, 5, values="roots", seed=1)), capture="dynamo")
+
+        def backwards(call, node):
+            return call(torch.matmul, *(call(torch.flip, value, [dim]) for value, dim in zip(node.args, (1, 0))))
+
+        def smaller(call, node):
+            return call(torch.matmul, call(torch.mul, node.args[0], 1e-30), node.args[1])
+
+        for of in (torch.sin, torch.neg, torch.abs):
+            self.assertEqual(judge(replacing(torch.matmul, backwards), example(of)).failures, [], of)
+        self.assertNotEqual(judge(replacing(torch.matmul, smaller), example(torch.abs)).failures, [])
+
+    def test_bits_of_what_rounds(self):
+        """The bits of a number that cancels move freely with the order of its sum; those of an exact one do not."""
+
+        def example(values):
+            graph = torch.fx.Graph()
+            x, y, z = map(graph.placeholder, "xyz")
+            added = graph.call_function(torch.add, (graph.call_function(torch.matmul, (x, y)), z))
+            graph.output((graph.call_method("view", (added, torch.int32)),))
+            return Example(torch.fx.GraphModule({}, graph),
+                           tuple(T(8, 8, values=values, seed=seed) for seed in range(3)), capture="dynamo")
+
+        def in_parts(call, node):
+            x, y = node.args
+            return call(torch.sum, call(torch.mul, call(torch.unsqueeze, x, -1), y), -2)
+
+        def shifted(call, node):
+            return call(torch.add, call(torch.matmul, *node.args), 1e-3)
+
+        self.assertEqual(judge(replacing(torch.matmul, in_parts), example("normal")).failures, [])
+        self.assertNotEqual(judge(replacing(torch.matmul, shifted), example("integers")).failures, [])
+
+    def test_gradients_that_cancel(self):
+        """A gradient of zero may be one of rounding, as long as it is small beside the others of the same input."""
+        graph = torch.fx.Graph()
+        x, y = map(graph.placeholder, "xy")
+        graph.output((graph.call_function(torch.einsum, ("ij,jk->ik", x, y)),))
+        example = Example(torch.fx.GraphModule({}, graph), (
+            T(4, 4, layout="expanded", requires_grad=True), T(4, 4, layout="expanded", requires_grad=True)),
+            capture="dynamo")
+
+        def product(scale):
+            return lambda call, node: call(torch.matmul, call(torch.mul, node.args[1], scale), node.args[2])
+
+        self.assertEqual(judge(replacing(torch.einsum, product(1.0)), example).failures, [])
+        self.assertNotEqual(judge(replacing(torch.einsum, product(1.001)), example).failures, [])
+
     def test_what_needs_no_sample_runs_none(self):
         """A quotient as a product is as near to the truth; for a wrong one numbers are moved."""
         class Counted(NudgedRun):

@@ -11,6 +11,11 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+# What adds products up, in whatever order its kernel likes.
+ACCUMULATING = frozenset(
+    "addbmm addmm addmv baddbmm bilinear bmm conv1d conv2d conv3d convolution dot einsum inner linear matmul mm mv "
+    "tensordot vdot".split())
+
 
 def base_name(node: torch.fx.Node) -> str:
     """Return the bare name of what a node calls: "add" for aten.add.Tensor, torch.add, x.add_."""
@@ -39,7 +44,8 @@ class CleanNode:
 
     The float64 run finds out the rest: ``exact`` says that neither it nor anything before it rounded, ``strayed``
     that it made infinities where the truth fits its dtype, so that it went out of range on the way there,
-    ``overflowed`` that it made some where the truth does not fit.
+    ``overflowed`` that it made some where the truth does not fit, ``contested`` that it adds products of which those
+    of either sign overflow: whether they make an infinity, of which sign, or NaN is a matter of their order.
     """
 
     values: list[torch.Tensor]
@@ -49,6 +55,7 @@ class CleanNode:
     exact: bool = True
     strayed: bool = False
     overflowed: bool = False
+    contested: bool = False
 
 
 class CleanRun(torch.fx.Interpreter):

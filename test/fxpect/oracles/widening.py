@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 
 from fxpect.oracles.difference import same_bits
 from fxpect.oracles.memory import copy_args, storage_key, whole
-from fxpect.oracles.rounding import CleanNode, tensors_in
+from fxpect.oracles.rounding import ACCUMULATING, CleanNode, base_name, tensors_in
 
 # A float64 result further than this from the native one (relative, largest elements) is another function.
 FAR = 0.05
@@ -47,6 +47,8 @@ class ExactRun(torch.fx.Interpreter):
                 found = tensors_in(wide)
                 if _same_form(found, clean.values) and (clean.inplace or all(map(_near, found, clean.values))
                                                         or self._is_the_same_function(node, args, kwargs, clean)):
+                    if base_name(node) in ACCUMULATING and not all(map(_is_finite, clean.values)):
+                        clean.contested = self._is_contested(node, args, kwargs, found, clean)
                     return pytree.tree_map_only(torch.Tensor, widen, wide)
             except Exception:
                 pass
@@ -66,6 +68,18 @@ class ExactRun(torch.fx.Interpreter):
         coarse = [torch.finfo(value.dtype).smallest_normal if value.is_floating_point() else 0.0
                   for value in clean.values]
         return all(map(_near, tensors_in(_wide_call(self, node, args, kwargs)), clean.values, coarse))
+
+    def _is_contested(self, node: torch.fx.Node, args: Any, kwargs: Any, wide: list[torch.Tensor],
+                      clean: CleanNode) -> bool:
+        """Whether the positive products of an element overflow, and the negative ones: half of their sum is the less.
+
+        Halves are added in float32, where none of them does.
+        """
+        args, kwargs = pytree.tree_map_only(torch.Tensor, torch.abs, (args, kwargs))
+        kwargs = pytree.tree_map_only((int, float), abs, kwargs)
+        return any(bool(((total - value.abs()) / 2 > torch.finfo(native.dtype).max).any())
+                   for total, value, native in zip(tensors_in(_wide_call(self, node, args, kwargs)), wide, clean.values)
+                   if native.itemsize >= torch.float32.itemsize)
 
     def _narrow_call(self, node: torch.fx.Node, args: Any, kwargs: Any) -> Any:
         """Run the node on operands rounded to their types in the graph; writes reach the wide ones."""
