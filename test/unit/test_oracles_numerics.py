@@ -1,5 +1,6 @@
 """The numerics oracle: what it lets pass, and the message when it does not."""
 
+import itertools
 import math
 import operator
 import unittest
@@ -264,9 +265,11 @@ class NumericsTests(unittest.TestCase):
     def test_bits_of_nan(self):
         """A NaN seen as an integer may have another sign, which kernels choose; no other integer may."""
         x = torch.tensor([math.nan, 1.0])
-        widths = ((torch.float16, torch.int16), (torch.float32, torch.int32), (torch.float64, torch.int64))
-        for dtype, integer in widths:
-            with self.subTest(dtype=dtype):
+        for dtype, integer in itertools.product((torch.float16, torch.bfloat16, torch.float32, torch.float64),
+                                                (torch.int8, torch.int16, torch.int32, torch.int64)):
+            if integer.itemsize > dtype.itemsize:
+                continue
+            with self.subTest(dtype=dtype, integer=integer):
                 self.assertNotEqual(x.view(torch.int32)[0], (-x).view(torch.int32)[0])
                 self.holds(lambda x, i=integer: x.view(i), lambda x, i=integer: torch.where(x.isnan(), -x, x).view(i),
                            x.to(dtype))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,8 +25,9 @@ MULTIPLE_WHERE_EXACT = 2.0
 ULPS = 4.0
 # A gradient of more than this part of the largest number may overflow in another order.
 MARGIN = 4
-# The floating dtype that an integer of the same width may be the bits of.
-_FLOAT_OF = {torch.int16: torch.float16, torch.int32: torch.float32, torch.int64: torch.float64}
+# The upper bits of a NaN, by the integer that may hold them: of half, bfloat16 and float32, and float64.
+_NAN_BITS = {torch.int8: (0x7E, 0x7F), torch.int16: (0x7E00, 0x7FC0, 0x7FF8), torch.int32: (0x7FC00000, 0x7FF80000),
+             torch.int64: (0x7FF8000000000000,)}
 
 # What is wrong, and the elements where it is.
 Wrong = tuple[str, torch.Tensor]
@@ -203,10 +203,11 @@ def _kind(tensor: torch.Tensor, whole: bool = False) -> torch.Tensor:
 
 def _holds_nan(tensor: torch.Tensor) -> torch.Tensor:
     """Return where the bits of an integer are those of a NaN as arithmetic makes it, whose sign nothing promises."""
-    dtype = _FLOAT_OF.get(tensor.dtype)
-    if dtype is None:
+    bits = _NAN_BITS.get(tensor.dtype)
+    if bits is None:
         return torch.zeros_like(tensor, dtype=torch.bool)
-    return torch.isin(tensor, torch.tensor([math.nan, -math.nan], dtype=dtype, device=tensor.device).view(tensor.dtype))
+    sign = torch.iinfo(tensor.dtype).min
+    return torch.isin(tensor, torch.tensor([*bits, *(sign + nan for nan in bits)], device=tensor.device))
 
 
 def _room(before: torch.Tensor, truth: torch.Tensor, samples: list[torch.Tensor], multiple: float) -> torch.Tensor:

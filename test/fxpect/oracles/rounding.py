@@ -44,8 +44,8 @@ class CleanNode:
 
     The float64 run finds out the rest: ``exact`` says that neither it nor anything before it rounded, ``strayed``
     that it made infinities where the truth fits its dtype, so that it went out of range on the way there,
-    ``overflowed`` that it made some where the truth does not fit, ``contested`` that it adds products of which those
-    of either sign overflow: whether they make an infinity, of which sign, or NaN is a matter of their order.
+    ``overflowed`` that it made some where the truth does not fit, ``contested`` that it adds products that overflow
+    though their sum does not, or of either sign: whether that gives infinity or NaN is a matter of their order.
     """
 
     values: list[torch.Tensor]

@@ -71,15 +71,20 @@ class ExactRun(torch.fx.Interpreter):
 
     def _is_contested(self, node: torch.fx.Node, args: Any, kwargs: Any, wide: list[torch.Tensor],
                       clean: CleanNode) -> bool:
-        """Whether the positive products of an element overflow, and the negative ones: half of their sum is the less.
+        """Whether the products of an element overflow though their sum does not, or those of either sign do.
 
-        Halves are added in float32, where none of them does.
+        Of products of absolute values the sum and the true sum tell what those of either sign come to. Halves are
+        added in float32, where none overflows.
         """
         args, kwargs = pytree.tree_map_only(torch.Tensor, torch.abs, (args, kwargs))
         kwargs = pytree.tree_map_only((int, float), abs, kwargs)
-        return any(bool(((total - value.abs()) / 2 > torch.finfo(native.dtype).max).any())
-                   for total, value, native in zip(tensors_in(_wide_call(self, node, args, kwargs)), wide, clean.values)
-                   if native.itemsize >= torch.float32.itemsize)
+        for total, value, native in zip(tensors_in(_wide_call(self, node, args, kwargs)), wide, clean.values):
+            most = torch.finfo(native.dtype).max
+            more, less = (total + value.abs()) / 2, (total - value.abs()) / 2
+            if native.itemsize >= torch.float32.itemsize and bool(
+                    ((less > most) | (more > most) & (value.abs() <= most)).any()):
+                return True
+        return False
 
     def _narrow_call(self, node: torch.fx.Node, args: Any, kwargs: Any) -> Any:
         """Run the node on operands rounded to their types in the graph; writes reach the wide ones."""
