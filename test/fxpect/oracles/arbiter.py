@@ -26,8 +26,8 @@ ULPS = 4.0
 # A gradient of more than this part of the largest number may overflow in another order.
 MARGIN = 4
 # The upper bits of a NaN, by the integer that may hold them: of half, float32, float64, and bfloat16 (all its bits).
-_NAN_BITS = {torch.int8: (0x7E, 0x7F), torch.int16: (0x7E00, 0x7FC0, 0x7FF8, 0x7FFF), torch.int32: (0x7FC00000, 0x7FF80000),
-             torch.int64: (0x7FF8000000000000,)}
+_NAN_BITS = {torch.int8: (0x7E, 0x7F), torch.int16: (0x7E00, 0x7FC0, 0x7FF8, 0x7FFF),
+             torch.int32: (0x7FC00000, 0x7FF80000), torch.int64: (0x7FF8000000000000,)}
 
 # What is wrong, and the elements where it is.
 Wrong = tuple[str, torch.Tensor]
