@@ -86,6 +86,8 @@ GRAPHS = {
                "return (add,)", (T(2, 3),), "symbolic"),
     "written": ("x, y", "put = torch.ops.aten.slice_scatter.default(x, y, 0, 1, 3); return (put,)", (T(3, 2), T(2, 2)),
                 "aten"),
+    "tanhs": ("x, y", "tanh = torch.tanh(x); b = torch.tanh(y); stack = torch.stack([tanh, b]); return (stack,)",
+               (T(2, 3), T(2, 3)), "dynamo"),
     "stacked": ("x, y", "stack = torch.stack([x, y]); return (stack,)", (T(2), T(2)), "dynamo"),
     "method": ("x", "sum_1 = x.sum(1); return (sum_1,)", (T(2, 3),), "dynamo"),
     "two": ("x, y", "sin = torch.ops.aten.sin.default(x); exp = torch.ops.aten.exp.default(y); "
@@ -222,6 +224,9 @@ OFFERED: tuple[tuple[str, ...], ...] = (
      "getitem_3 = operator.getitem(split, 1); "
      "cat = torch.ops.aten.cat.default([getitem, getitem_1, getitem_2, getitem_3], 1); return (cat,)",
      "f32[4, 4], f32[4, 4]"),
+    ("members", "tanhs", "stack: the tanh of another input of f32[2, 3] in the place of 1",
+     "tanh = torch.tanh(x); tanh_1 = torch.tanh(x_1); stack = torch.stack([tanh, tanh_1]); return (stack,)",
+     "f32[2, 3], f32[2, 3], f32[2, 3]"),
     ("members", "cat", "cat: an empty vector of f32[0] added at 2",
      "cat = torch.cat([x, y, x_1], dim=-1); relu = torch.relu(cat); return (relu,)", "f32[2, 3], f32[2, 3], f32[0]"),
     ("input_values", "cat", "x: special", CAT, 'f32[2, 3](values="special"), f32[2, 3]'),
@@ -337,6 +342,11 @@ OFFERED: tuple[tuple[str, ...], ...] = (
     ("regions", "cat", "relu alone without gradients",
      "cat = torch.cat([x, y], dim=-1); _set_grad_enabled = torch._C._set_grad_enabled(False); "
      "relu = torch.relu(cat); _set_grad_enabled_1 = torch._C._set_grad_enabled(True); return (relu,)",
+     "f32[2, 3](requires_grad=True), f32[2, 3](requires_grad=True)"),
+    ("regions", "cat", "cat once more, without gradients",
+     "cat = torch.cat([x, y], dim=-1); _set_grad_enabled = torch._C._set_grad_enabled(False); "
+     "cat_1 = torch.cat([x, y], dim=-1); _set_grad_enabled_1 = torch._C._set_grad_enabled(True); "
+     "relu = torch.relu(cat); return (relu, cat_1)",
      "f32[2, 3](requires_grad=True), f32[2, 3](requires_grad=True)"),
     ("regions", "linear", "linear to permute under autocast",
      "_enter_autocast = torch.amp.autocast_mode._enter_autocast('cpu', torch.bfloat16, True, None); "

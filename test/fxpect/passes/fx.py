@@ -76,6 +76,25 @@ def replace_by_pattern(gm: torch.fx.GraphModule, *, ignore_literals: bool):
         replace_pattern(gm, pattern, replacement)
 
 
+def replace_by_modules(gm: torch.fx.GraphModule):
+    """Call the module of a backend for ``sigmoid(x) * y``: pattern and replacement are modules themselves."""
+    from torch.fx.subgraph_rewriter import replace_pattern
+
+    class Pattern(torch.nn.Module):
+        def forward(self, x, y):
+            return torch.sigmoid(x) * y
+
+    class Replacement(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fused_0 = torch.nn.Sigmoid()
+
+        def forward(self, x, y):
+            return self.fused_0(x) * y
+
+    replace_pattern(gm, Pattern(), Replacement())
+
+
 def replace_targets(gm: torch.fx.GraphModule):
     """Replace torch.sigmoid by its other name."""
     from torch.fx.passes.graph_manipulation import replace_target_nodes_with
@@ -325,6 +344,9 @@ def _rewrite() -> list[CataloguedPass]:
         _entry("replace_pattern_with_filters", "the same with filters, literals ignored",
                recipe(replace_by_pattern, "fx.subgraph_rewriter", ignore_literals=True),
                Innocent("negated", m.negated_sum, pair)),
+        _entry("replace_pattern_by_modules", "replaces sigmoid(x) * y by the call of a module that comes with it",
+               recipe(replace_by_modules, "fx.subgraph_rewriter"), Innocent("gate", m.chain, pair),
+               Innocent("modules", seeded(m.GatedModules), (T(2, 3),))),
         _entry("replace_target_nodes_with", "replaces one target by another",
                recipe(replace_targets, "fx.passes.graph_manipulation"),
                Innocent("sigmoid", m.chain, pair)),

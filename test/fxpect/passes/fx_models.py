@@ -211,3 +211,15 @@ class PositionalModules(nn.Module):
 
     def forward(self, x):
         return self.act(self.linear(x))
+
+
+class GatedModules(nn.Module):
+    """Two gates, whose values and weights come of modules."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 4), nn.Linear(3, 4)
+
+    def forward(self, x):
+        gate = self.first(x)
+        return torch.sigmoid(gate) * self.second(x), torch.sigmoid(gate) * gate

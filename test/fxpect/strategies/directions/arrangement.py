@@ -44,6 +44,7 @@ def regions(d: Draft) -> Iterator[Edit]:
 
     A call alone, two neighbours, all from a call on, all but the last: then what follows reads it from outside. What
     takes a piece of a value belongs to the call that gives the value. Where nothing asks for gradients, the inputs do.
+    And a call that is made a second time, in a region of its own.
     """
     if d.capture != "dynamo" or any(map(contracts.switches_mode, d.graph.nodes)):
         return
@@ -53,6 +54,16 @@ def regions(d: Draft) -> Iterator[Edit]:
                 surround(draft, draft.node(first), draft.node(last).next)
 
             yield Edit("regions", f"{what} {how}", f"{base_name(first.target)} {how}", apply)
+    for node in d.calls():
+        if d.may_be_returned(node):
+            def again(draft: Draft, at=node.name):
+                call = draft.node(at)
+                twin = draft.insert(call, call.op, call.target, call.args, dict(call.kwargs))
+                _without_gradients(draft, twin, twin.next)
+                draft.add_output(twin)
+
+            yield Edit("regions", f"{node.name} once more, without gradients",
+                       f"{base_name(node.target)} once more, without gradients", again)
 
 
 def signature(d: Draft) -> Iterator[Edit]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.fx import Node
 
-from fxpect.specs import T, TensorSpec
+from fxpect.specs import T, TensorSpec, spec_of
 from fxpect.strategies.directions.operands import put, with_put
 from fxpect.strategies.draft import Draft, Edit, is_static
 from fxpect.strategies.signatures import base_name, slots
@@ -34,7 +34,8 @@ def members(d: Draft) -> Iterator[Edit]:
     """A member added to a list of tensors, or exchanged, that has nothing to do with the others.
 
     A new input as wide as its neighbour, wider or empty; an item, a slice or a result of a call on one, counted from
-    zero or as if it were the next of the others. Two pieces of one other split, in a row or apart.
+    zero or as if it were the next of the others. Two pieces of one other split, in a row or apart. What its neighbour's
+    call gives of a new input.
     """
     for node, where, value in tensor_lists(d):
         n = len(value)
@@ -42,7 +43,7 @@ def members(d: Draft) -> Iterator[Edit]:
         for how, k in dict.fromkeys(((added, n // 2), (added, n), (exchanged, n - 1), (exchanged, 0), (added, 0))):
             like = d.tensor(value[min(k, n - 1)])
             if is_static(like):
-                for origin in _origins(d, like, _joined(node, like), k):
+                for origin in (*_origins(d, like, _joined(node, like), k), *_alike(d, value[min(k, n - 1)])):
                     yield from _offered(d, node, where, origin, how, k)
 
 
@@ -61,7 +62,8 @@ def _offered(d: Draft, node: Node, where: int | str, origin: Origin, how: str, k
     """Yield that what an origin makes is added at a place of a list, or stands there in the place of a member."""
     rest = k if how == "added at" else k + 1
     try:
-        made = _made(origin, d.sample(origin.spec), lambda target, *args: target(*args))
+        made = _made(origin, d.sample(origin.spec), lambda target, *args: getattr(args[0], target)(*args[1:])
+                     if isinstance(target, str) else target(*args))
     except Exception:  # of another dtype than the call takes
         return
 
@@ -76,7 +78,8 @@ def _offered(d: Draft, node: Node, where: int | str, origin: Origin, how: str, k
     def apply(draft: Draft, name=node.name):
         call = draft.node(name)
         new = _made(origin, draft.add_input(origin.spec),
-                    lambda target, *args: draft.insert(None, "call_function", target, args, before=call))
+                    lambda target, *args: draft.insert(None, "call_method" if isinstance(target, str) else "call_function",
+                                                       target, args, before=call))
         put(draft, call, (where,), joined(call, new))
 
     trigger = f"{base_name(node.target)} member is {origin.what}"
@@ -127,6 +130,15 @@ def _origins(d: Draft, like: torch.Tensor, dim: int, place: int) -> Iterator[Ori
     yield Origin("wider", wide(dim, width + 2))
     yield Origin("empty", wide(dim, 0))
     yield Origin("an empty vector", spec([0]))
+
+
+def _alike(d: Draft, node: Any) -> Iterator[Origin]:
+    """Yield that the call which makes a member is made of a new input too, where it takes no other tensor."""
+    if node.op in ("call_function", "call_method") and not node.kwargs and node.args and len(node.all_input_nodes) == 1:
+        source, *rest = node.args
+        like = d.tensor(source) if isinstance(source, Node) else None
+        if is_static(like) and node.target is not operator.getitem and not any(isinstance(arg, Node) for arg in rest):
+            yield Origin(f"the {base_name(node.target)} of another input", spec_of(like), (node.target, *rest))
 
 
 def _joined(node: Node, like: torch.Tensor) -> int:
