@@ -61,9 +61,12 @@ def tensor_lists(d: Draft) -> Iterator[tuple[Node, int | str, Any]]:
 def _offered(d: Draft, node: Node, where: int | str, origin: Origin, how: str, k: int) -> Iterator[Edit]:
     """Yield that what an origin makes is added at a place of a list, or stands there in the place of a member."""
     rest = k if how == "added at" else k + 1
+
+    def called(target: Any, source: Any, *args: Any) -> Any:
+        return getattr(source, target)(*args) if isinstance(target, str) else target(source, *args)
+
     try:
-        made = _made(origin, d.sample(origin.spec), lambda target, *args: getattr(args[0], target)(*args[1:])
-                     if isinstance(target, str) else target(*args))
+        made = _made(origin, d.sample(origin.spec), called)
     except Exception:  # of another dtype than the call takes
         return
 
@@ -77,9 +80,12 @@ def _offered(d: Draft, node: Node, where: int | str, origin: Origin, how: str, k
 
     def apply(draft: Draft, name=node.name):
         call = draft.node(name)
-        new = _made(origin, draft.add_input(origin.spec),
-                    lambda target, *args: draft.insert(None, "call_method" if isinstance(target, str) else "call_function",
-                                                       target, args, before=call))
+
+        def insert(target: Any, *args: Any) -> Node:
+            kind = "call_method" if isinstance(target, str) else "call_function"
+            return draft.insert(None, kind, target, args, before=call)
+
+        new = _made(origin, draft.add_input(origin.spec), insert)
         put(draft, call, (where,), joined(call, new))
 
     trigger = f"{base_name(node.target)} member is {origin.what}"
