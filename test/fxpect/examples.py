@@ -45,7 +45,7 @@ class Example:
     def from_text(cls, text: str, *inputs: Any, capture: str = "export", **fields: Any) -> Example:
         """Return the example that a stored text and its input specs describe."""
         meta_key = "example_value" if capture == "dynamo" else "val"
-        return cls(parse_graph(text, meta_key=meta_key), inputs, capture, **fields)
+        return cls(parse_graph(text, meta_key=meta_key, sizes=fields.get("sizes")), inputs, capture, **fields)
 
     @functools.cached_property
     def text(self) -> str:

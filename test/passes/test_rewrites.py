@@ -27,6 +27,9 @@ BUGS = load(table_path(Path(__file__).parents[2]))
 # Passes that are for float32 alone, and how they say so.
 FLOAT32_ONLY = {"fx.optimize_for_inference": "this pass is only for torch.float modules"}
 
+# Passes that compare a symbolic size with a number, a flaw that no stand-alone script shows, and how it is told.
+FIXES_SIZES = {"post_grad.cat_splitwithsizes": "expected a pass that assumes nothing new of the sizes"}
+
 
 class RewriteTests(fxpect.PassTestCase):
     """One test for each pass, on each of its models; the first that can be so also with the sizes of its inputs left
@@ -46,6 +49,10 @@ class RewriteTests(fxpect.PassTestCase):
         if label.endswith(", double") and entry.name in FLOAT32_ONLY:
             with self.assertRaisesRegex(PassCrash, FLOAT32_ONLY[entry.name]):
                 fxpect.run_pass(pass_of(entry), example)
+            return
+        if example.is_dynamic and entry.name in FIXES_SIZES:
+            with self.assertRaisesRegex(fxpect.CheckFailure, FIXES_SIZES[entry.name]):
+                self.assertPreserves(pass_of(entry), example, label=label, oracles=("generality",))
             return
         result = self.assertPreserves(
             pass_of(entry), example, label=label, known=BUGS, severity=entry.severity or None,
