@@ -27,6 +27,7 @@ NOT_READ_BACK = {("RewriteTests.test_pre_grad_efficient_conv_bn_eval_pass.fx", "
 # is to be read, and importing its module an operator of higher order.
 HOMES_OF_TARGETS = {
     "torch._inductor.fx_passes.efficient_conv_bn_eval",
+    "torch._inductor.fx_passes.post_grad",
     "torch._inductor.fx_passes.pre_grad",
     "torch.fx.experimental.merge_matmul",
     "torch.ops.higher_order.control_deps",
