@@ -211,12 +211,13 @@ class NoiseTests(unittest.TestCase):
     def test_products_that_overflow_in_another_order(self):
         """Infinities of either sign meet or not as the products are added; where all are of one sign they stay."""
 
-        def example(of):
+        def example(of, dtype=torch.float32):
             graph = torch.fx.Graph()
             values = [graph.call_function(of, (graph.placeholder(name),)) for name in "xy"]
             graph.output((graph.call_function(torch.relu, (graph.call_function(torch.matmul, tuple(values)),)),))
             return Example(torch.fx.GraphModule({}, graph),
-                           (T(4, 6, values="roots"), T(6, 5, values="roots", seed=1)), capture="dynamo")
+                           (T(4, 6, values="roots", dtype=dtype), T(6, 5, values="roots", dtype=dtype, seed=1)),
+                           capture="dynamo")
 
         def backwards(call, node):
             return call(torch.matmul, *(call(torch.flip, value, [dim]) for value, dim in zip(node.args, (1, 0))))
@@ -225,7 +226,9 @@ class NoiseTests(unittest.TestCase):
             return call(torch.matmul, call(torch.mul, node.args[0], 1e-30), node.args[1])
 
         for of in (torch.sin, torch.neg, torch.abs):
-            self.assertEqual(judge(replacing(torch.matmul, backwards), example(of)).failures, [], of)
+            for dtype in (torch.float32, torch.float64):
+                result = judge(replacing(torch.matmul, backwards), example(of, dtype))
+                self.assertEqual(result.failures, [], (of, dtype))
         self.assertNotEqual(judge(replacing(torch.matmul, smaller), example(torch.abs)).failures, [])
 
     def test_bits_of_what_rounds(self):

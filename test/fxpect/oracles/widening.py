@@ -80,6 +80,11 @@ class ExactRun(torch.fx.Interpreter):
         kwargs = pytree.tree_map_only((int, float), abs, kwargs)
         for total, value, native in zip(tensors_in(_wide_call(self, node, args, kwargs)), wide, clean.values):
             most = torch.finfo(native.dtype).max
+            if native.dtype == value.dtype:  # nothing is wider: where its products overflow, nobody knows the sum
+                operands = (value for arg in node.all_input_nodes for value in self.clean[arg].values)
+                if all(map(_is_finite, operands)) and not _is_finite(total):
+                    return True
+                continue
             more, less = (total + value.abs()) / 2, (total - value.abs()) / 2
             if native.itemsize >= torch.float32.itemsize and bool(
                     ((less > most) | (more > most) & (value.abs() <= most)).any()):

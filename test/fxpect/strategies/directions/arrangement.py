@@ -55,7 +55,7 @@ def regions(d: Draft) -> Iterator[Edit]:
 
             yield Edit("regions", f"{what} {how}", f"{base_name(first.target)} {how}", apply)
     for node in d.calls():
-        if d.may_be_returned(node):
+        if d.may_be_returned(node) and d.tensor(node) is not None and not is_effect(node):
             def again(draft: Draft, at=node.name):
                 call = draft.node(at)
                 twin = draft.insert(call, call.op, call.target, call.args, dict(call.kwargs))
