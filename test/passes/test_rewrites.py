@@ -26,7 +26,6 @@ from fxpect.strategies.near import edits, step
 BUGS = load(table_path(Path(__file__).parents[2]))
 # Passes that are for float32 alone, and how they say so.
 FLOAT32_ONLY = {"fx.optimize_for_inference": "this pass is only for torch.float modules"}
-
 # Passes that compare a symbolic size with a number, a flaw that no stand-alone script shows, and how it is told.
 FIXES_SIZES = {"post_grad.cat_splitwithsizes": "expected a pass that assumes nothing new of the sizes"}
 

@@ -11,12 +11,12 @@ import torch
 from fxpect.oracles.difference import Difference, element_difference, roughly_equal, same_bits
 from fxpect.oracles.nudging import NudgedRun
 from fxpect.oracles.observe import Key, Observation
-from fxpect.oracles.rounding import ACCUMULATING, CleanNode, CleanRun, base_name
+from fxpect.oracles.rounding import ACCUMULATING, CleanNode, CleanRun, base_name, reads_bits
 from fxpect.oracles.widening import ExactRun, widen, widen_args
 
 SAMPLES = 6
-# How many are tried before all are.
-FEW_SAMPLES = (0, 2)
+# How many are tried, until the difference is explained.
+COUNTS = (0, 2, SAMPLES)
 # How far from the truth the rewritten graph may be: times the error of the graph itself, times its movement
 # under a nudge, and units in the last place of the value.
 OWN_ERROR = 2.0
@@ -102,14 +102,12 @@ class Arbiter:
             return None if agree else Difference("values", repr(before), repr(after))
         numbers = self._real_numbers if before.is_floating_point() or before.is_complex() else self._whole_numbers
         # Another sample explains more and never less, so that most need none of them, or few.
-        for count in FEW_SAMPLES:
-            if not any(bool(where.any()) for _, where in numbers(key, before, after, count)):
+        for count in COUNTS:
+            wrong = [one for one in numbers(key, before, after, count) if bool(one[1].any())]
+            if not wrong:
                 return None
-        return next(
-            (element_difference(kind, where, before, after)
-             for kind, where in numbers(key, before, after, SAMPLES) if bool(where.any())),
-            None,
-        )
+        kind, where = wrong[0]
+        return element_difference(kind, where, before, after)
 
     def _whole_numbers(self, key: Key, before: torch.Tensor, after: torch.Tensor, count: int) -> Iterator[Wrong]:
         """Integers and booleans must be equal, but where rounding alone already changes them."""
@@ -117,9 +115,9 @@ class Arbiter:
         low, high = family.amin(0), family.amax(0)
         width, value = high - low, after.to(torch.float64)
         # A floor that flips moves by one, and so may the rewritten graph; the bits of a rounded number move freely.
-        width = torch.where(width > 1, MULTIPLE * width, width)
-        if self._reads_bits:  # of a number that cancels many move
-            width = torch.where(width > 1, MULTIPLE * width, width)
+        # Of a number that cancels many do.
+        multiple = MULTIPLE**2 if any(map(reads_bits, self.gm.graph.nodes)) else MULTIPLE
+        width = torch.where(width > 1, multiple * width, width)
         wrong = (before != after) & ((width == 0) | (value < low - width) | (value > high + width))
         wrong &= ~(_holds_nan(before) & _holds_nan(after))
         if count == SAMPLES and bool(wrong.any()) and self.rewritten is not None:
@@ -132,7 +130,7 @@ class Arbiter:
         samples = self.samples_of(key, before, count)
         said = self.truth.get(key)
         truth = said.detach() if said is not None and _alike(said, before) else widen(before)
-        whole = self._accumulates and any(value.is_complex() for node in self.clean.values() for value in node.values)
+        whole = self._adds_complex_products
         kind_before, kind_after = _kind(before, whole), _kind(after, whole)
         settled = torch.ones_like(kind_before, dtype=torch.bool)
         for sample in samples:
@@ -172,15 +170,10 @@ class Arbiter:
         return any(node.strayed for node in nodes) and not any(node.overflowed for node in nodes)
 
     @functools.cached_property
-    def _reads_bits(self) -> bool:
-        """Whether the bits of a number may be seen as another."""
-        return any(base_name(node) == "view" and any(isinstance(arg, torch.dtype) for arg in node.args)
-                   for node in self.gm.graph.nodes if node.op.startswith("call_"))
-
-    @functools.cached_property
-    def _accumulates(self) -> bool:
-        """Whether the graph adds products up: of a complex infinity kernels then differ in which parts become NaN."""
-        return any(base_name(node) in ACCUMULATING for node in self.gm.graph.nodes if node.op.startswith("call_"))
+    def _adds_complex_products(self) -> bool:
+        """Whether complex products may be added: kernels differ in which parts of a complex infinity become NaN."""
+        return any(base_name(node) in ACCUMULATING for node in self.gm.graph.nodes if node.op.startswith("call_")) and \
+            any(value.is_complex() for node in self.clean.values() for value in node.values)
 
     def _exact(self, key: Key) -> bool:
         output = self.gm.graph.find_nodes(op="output")[0]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from fxpect.oracles.memory import storage_key, whole
-from fxpect.oracles.rounding import CleanNode, base_name, tensors_in
+from fxpect.oracles.rounding import CleanNode, base_name, reads_bits, tensors_in
 from fxpect.oracles.state import state_of
 
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -97,6 +97,5 @@ def _overwrite(tensor: torch.Tensor, value: torch.Tensor) -> None:
 
 def _jumps(node: torch.fx.Node, clean: CleanNode) -> bool:
     """Whether the smallest change of an operand can change the result a lot."""
-    if base_name(node) == "view" and any(isinstance(arg, torch.dtype) for arg in node.args):
-        return True
-    return base_name(node) in _JUMPS or any(not (v.is_floating_point() or v.is_complex()) for v in clean.values)
+    return reads_bits(node) or base_name(node) in _JUMPS or \
+        any(not (v.is_floating_point() or v.is_complex()) for v in clean.values)

@@ -31,6 +31,12 @@ def base_name(node: torch.fx.Node) -> str:
     return name.rstrip("_") if not name.startswith("__") else name.strip("_")
 
 
+def reads_bits(node: torch.fx.Node) -> bool:
+    """Whether a node shows the bits of numbers as numbers of another dtype."""
+    return node.op.startswith("call_") and base_name(node) == "view" \
+        and any(isinstance(arg, torch.dtype) for arg in node.args)
+
+
 def tensors_in(value: Any) -> list[torch.Tensor]:
     """Return the tensors of a node's result, nested ones too."""
     if isinstance(value, torch.Tensor):

@@ -81,8 +81,7 @@ class ExactRun(torch.fx.Interpreter):
         for total, value, native in zip(tensors_in(_wide_call(self, node, args, kwargs)), wide, clean.values):
             most = torch.finfo(native.dtype).max
             if native.dtype == value.dtype:  # nothing is wider: where its products overflow, nobody knows the sum
-                operands = (value for arg in node.all_input_nodes for value in self.clean[arg].values)
-                if all(map(_is_finite, operands)) and not _is_finite(total):
+                if self._takes_finite(node) and not _is_finite(total):
                     return True
                 continue
             more, less = (total + value.abs()) / 2, (total - value.abs()) / 2
@@ -90,6 +89,10 @@ class ExactRun(torch.fx.Interpreter):
                     ((less > most) | (more > most) & (value.abs() <= most)).any()):
                 return True
         return False
+
+    def _takes_finite(self, node: torch.fx.Node) -> bool:
+        """Whether all that a node was given natively is finite."""
+        return all(_is_finite(value) for arg in node.all_input_nodes for value in self.clean[arg].values)
 
     def _narrow_call(self, node: torch.fx.Node, args: Any, kwargs: Any) -> Any:
         """Run the node on operands rounded to their types in the graph; writes reach the wide ones."""
@@ -120,8 +123,7 @@ class ExactRun(torch.fx.Interpreter):
         clean.rounds = not _same_form(wide, clean.values) or not all(map(_equal_values, wide, clean.values))
         if node.op not in ("placeholder", "get_attr"):
             clean.rounds |= any(map(_uses_all_bits, clean.values))
-        operands = [value for arg in node.all_input_nodes for value in self.clean[arg].values]
-        if all(map(_is_finite, operands)):
+        if self._takes_finite(node):
             made = [_infinities(*pair) for pair in zip(wide, clean.values)]
             clean.strayed, clean.overflowed = (any(column) for column in zip(*made)) if made else (False, False)
         clean.exact = not clean.rounds and all(self.clean[arg].exact for arg in node.all_input_nodes)

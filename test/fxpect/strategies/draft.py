@@ -168,6 +168,10 @@ class Draft:
         self.touch(new)
         return new
 
+    def repeat(self, call: Node) -> Node:
+        """Add a call once more, right after it, and return the new one."""
+        return self.insert(call, call.op, call.target, call.args, dict(call.kwargs))
+
     def keep_dead(self, node: Node) -> None:
         """Leave a call in the graph though nothing reads it."""
         self._dead.add(node)
@@ -468,8 +472,7 @@ class Draft:
             value = self._fake(spec)
         elif isinstance(spec, Dim):
             return
-        side = {contracts.SIDE: node.meta[contracts.SIDE]} if contracts.SIDE in node.meta else {}
-        node.meta = {**side, self.meta_key: value}
+        node.meta = {**self._side(node), self.meta_key: value}
 
     def _symbolic(self, spec: TensorSpec, symbols: dict[str, Any]) -> torch.Tensor:
         """Return a fake tensor of a spec with named dims, each as the symbol that the capture gave it."""

@@ -34,17 +34,18 @@ def parse_graph(text: str, *, meta_key: str | None = None, sizes: dict[str, int]
     mode = propagation.new_fake_mode()
     symbols = SymbolTable(mode.shape_env, sizes)
     shared = _Shared(TypeReader(mode, symbols), symbols)
-    module, wanting = _GraphReader(shared, meta_key or _guess_key(text)).module(function, top=True)
+    key = meta_key or _guess_key(text)
+    module, wanting = _GraphReader(shared, key).module(function, top=True)
     mode.static_shapes = not symbols.used
     if function.decorator_list:
         module.meta[modules.SIGNATURE] = read_signature(function.decorator_list)
     if wanting:
         try:
-            propagation.propagate(module, meta_key=meta_key or _guess_key(text), mode=mode, only_missing=True)
+            propagation.propagate(module, meta_key=key, mode=mode, only_missing=True)
         except Exception as error:
             raise GraphTextError(f"the graph does not fit the types of its inputs: {_told(error)}") from error
     elif not symbols.used:
-        propagation.share_views(module, meta_key or _guess_key(text), mode)
+        propagation.share_views(module, key, mode)
     return module
 
 

@@ -130,8 +130,7 @@ def share_views(module: GraphModule, meta_key: str, mode: FakeTensorMode) -> Non
         for node in module.graph.nodes:
             if meta_key in node.meta and (node.target is operator.getitem or getattr(node.target, "is_view", False)):
                 with contextlib.suppress(Exception):  # the record may be of what the operator refuses
-                    known: dict[Any, Any] = {}
-                    viewed = _run(node, meta_key, mode, known, store=False)
+                    viewed = _run(node, meta_key, mode, {}, store=False)
                     if _form(viewed) == _form(node.meta[meta_key]):
                         node.meta[meta_key] = viewed
 

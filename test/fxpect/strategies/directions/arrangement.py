@@ -58,7 +58,7 @@ def regions(d: Draft) -> Iterator[Edit]:
         if d.may_be_returned(node) and d.tensor(node) is not None and not is_effect(node):
             def again(draft: Draft, at=node.name):
                 call = draft.node(at)
-                twin = draft.insert(call, call.op, call.target, call.args, dict(call.kwargs))
+                twin = draft.repeat(call)
                 _without_gradients(draft, twin, twin.next)
                 draft.add_output(twin)
 

@@ -41,9 +41,10 @@ def members(d: Draft) -> Iterator[Edit]:
         n = len(value)
         added, exchanged = "added at", "in the place of"
         for how, k in dict.fromkeys(((added, n // 2), (added, n), (exchanged, n - 1), (exchanged, 0), (added, 0))):
-            like = d.tensor(value[min(k, n - 1)])
+            neighbour = value[min(k, n - 1)]
+            like = d.tensor(neighbour)
             if is_static(like):
-                for origin in (*_origins(d, like, _joined(node, like), k), *_alike(d, value[min(k, n - 1)])):
+                for origin in (*_origins(d, like, _joined(node, like), k), *_alike(d, neighbour)):
                     yield from _offered(d, node, where, origin, how, k)
 
 

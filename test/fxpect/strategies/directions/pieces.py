@@ -121,7 +121,7 @@ def _crossed(d: Draft) -> Iterator[Edit]:
         for moved in dict.fromkeys((tuple(readers[:1]), tuple(readers[-1:]), tuple(readers[1::2]))):
             def apply(draft: Draft, at=node.name, source=source.name, spec=spec, moved=moved):
                 call = draft.node(at)
-                twin = draft.insert(call, call.op, call.target, call.args, dict(call.kwargs))
+                twin = draft.repeat(call)
                 twin.replace_input_with(draft.node(source), draft.add_input(spec))
                 for reader in moved:
                     other = draft.node(reader.name)

@@ -250,7 +250,7 @@ def copies(d: Draft) -> Iterator[Edit]:
                 def apply(draft: Draft, name=node.name, source=source.name, spec=spec):
                     new = draft.add_input(spec)
                     call = draft.node(name)
-                    twin = draft.insert(call, call.op, call.target, call.args, dict(call.kwargs))
+                    twin = draft.repeat(call)
                     twin.replace_input_with(draft.node(source), new)
                     draft.add_output(twin)
 
@@ -293,7 +293,7 @@ def _called_twice(d: Draft) -> Iterator[Edit]:
         for how in ("returned", "added") if _combines(d, "added", call, call) else ("returned",):
             def apply(draft: Draft, at=node.name, how=how):
                 call = draft.node(at)
-                twin = draft.insert(call, call.op, call.target, call.args, dict(call.kwargs))
+                twin = draft.repeat(call)
                 _add_results(draft, [twin] if how == "returned" and call in draft.returned() else [call, twin], how)
 
             yield Edit("copies", f"{node.name} twice, {how}", f"{kind_of(node)} twice, {how}", apply)
@@ -307,7 +307,7 @@ def _pieces_twice(d: Draft, node: Node) -> Iterator[Edit]:
 
     def apply(draft: Draft, at=node.name, place=place):
         call = draft.node(at)
-        twin = draft.insert(call, call.op, call.target, call.args, dict(call.kwargs))
+        twin = draft.repeat(call)
         for made in (twin, call):
             draft.add_output(draft.insert(twin, "call_function", operator.getitem, (made, place)))
 
