@@ -104,8 +104,8 @@ def multiply_for_einsum(graph: Graph) -> bool:
         if not fits or left[1] != right[0] or result != left[0] + right[1] or not (left + right).isalpha():
             continue
         a, b = map(tensor, node.args[1:])
-        # einsum broadcasts a size of one; so does not @.
-        if a.dtype != b.dtype or str(a.shape[1]) != str(b.shape[0]):
+        # einsum broadcasts a size of one, so does not @, which knows no product of bools.
+        if a.dtype != b.dtype or a.dtype is torch.bool or str(a.shape[1]) != str(b.shape[0]):
             continue
         new = emit(node, torch.matmul, node.args[1:])
         if form(new) != form(node):

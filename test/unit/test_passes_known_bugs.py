@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 
 from fxpect.commands import exit_codes
-from fxpect.commands.bugs import run_script
 from fxpect.commands.main import main
 from fxpect.errors import CheckFailure, FixtureError
 from fxpect.examples import inputs_text
+from fxpect.passes.helper_bugs import confirm_helper, parse_helpers
 from fxpect.passes.known_bugs import (
     CHANGED,
     ELSEWHERE,
@@ -28,6 +28,7 @@ from fxpect.passes.known_bugs import (
     unexplained,
 )
 from fxpect.report.counts import tally
+from fxpect.standalone.running import run_script
 
 torch.set_num_threads(1)
 ENTRY = '''
@@ -161,6 +162,58 @@ class ConfirmTests(unittest.TestCase):
         self.assertEqual(self.status(">=2.11", "<1.0"), ELSEWHERE)
 
 
+HELPER = '''
+[[helper]]
+id = "helper-says-one"
+helper = "torch.helper"
+when = "it is asked"
+says = "one of [0-9]"
+torch = ">=2.11"
+script = """
+import sys, torch
+torch.use_deterministic_algorithms(True)
+print("one of 3")
+sys.exit(True)
+"""
+'''
+
+
+class HelperTests(unittest.TestCase):
+    """Bugs of helpers, which their scripts tell of."""
+
+    def test_there(self):
+        """A script that exits 1 and says what it should shows the bug; what it leaves behind is gone with it."""
+        (bug,) = parse_helpers(TABLE + HELPER)
+        self.assertEqual(confirm_helper(bug), (THERE, "one of 3"))
+        self.assertFalse(torch.are_deterministic_algorithms_enabled())
+
+    def test_not_there(self):
+        """A script that exits 0 is of a bug that is fixed; what says or does something else has changed."""
+        (bug,) = parse_helpers(TABLE + HELPER)
+        for old, new, status, message in (
+                ("exit(True", "exit(0", FIXED, "its script exits 0: one of 3"),
+                ("of 3", "more", CHANGED, r"say .one of \[0-9\].; got 1: one more"),
+                ("import sys", "import nothing", CHANGED, "got \"ModuleNotFoundError: .*nothing"),
+                ("print", "import os; os._exit(7); print", CHANGED, "got 'died with exit code 7': no output")):
+            with self.subTest(new):
+                status_, message_ = confirm_helper(dataclasses.replace(bug, script=bug.script.replace(old, new)))
+                self.assertEqual(status_, status)
+                self.assertRegex(message_, message)
+
+    def test_elsewhere(self):
+        """A bug of another torch is not looked for."""
+        (bug,) = parse_helpers(TABLE + HELPER)
+        self.assertEqual(confirm_helper(dataclasses.replace(bug, torch="<2"))[0], ELSEWHERE)
+
+    def test_refuses_what_is_not_strict(self):
+        """A field of the other kind, one that is missing and an id that a bug of a pass has are errors."""
+        for message, text in {"got capture": HELPER + 'capture = "dynamo"\n', "script": HELPER.partition("script")[0],
+                              "more than once": HELPER.replace("helper-says-one", "alpha-is-dropped"),
+                              "regular": HELPER.replace("one of", "(")}.items():
+            with self.subTest(message), self.assertRaisesRegex(FixtureError, message):
+                parse_helpers(TABLE + text)
+
+
 class CommandTests(unittest.TestCase):
     """``fxpect bugs``."""
 
@@ -184,6 +237,15 @@ class CommandTests(unittest.TestCase):
         code, output, scripts = self.run_command(TABLE, "--confirm", "--json", "--write", "DIR")
         self.assertEqual((code, json.loads(output)["status"]), (exit_codes.OK, "there"))
         self.assertEqual(scripts, ["alpha-is-dropped.py"])
+
+    def test_helpers_beside_passes(self):
+        """A bug of a helper is listed, found by its name, confirmed by its script and written, too."""
+        code, output, scripts = self.run_command(TABLE + HELPER, "--confirm", "--write", "DIR")
+        self.assertEqual((code, scripts), (exit_codes.OK, ["alpha-is-dropped.py", "helper-says-one.py"]))
+        self.assertIn("there     helper-says-one (torch.helper): it is asked\n\n2 bugs of 1 passes and 1 helpers",
+                      output)
+        code, output, _ = self.run_command(TABLE + HELPER.replace("exit(True", "exit(0"), "helper", "--confirm", "--json")
+        self.assertEqual((code, json.loads(output)["status"]), (exit_codes.FAILURES, "fixed"))
 
     def test_a_fixed_bug_is_a_failure(self):
         """A bug that is gone ends the command with 1, and the answer says why."""

@@ -15,12 +15,12 @@ from torch.fx import Graph, GraphModule, symbolic_trace
 
 from fxpect import T
 from fxpect.capture import capture
-from fxpect.commands.bugs import run_script
 from fxpect.errors import CheckFailure
 from fxpect.examples import Example
 from fxpect.execution import as_pass
 from fxpect.oracles.difference import same_bits
 from fxpect.specs.aliases import Same, View
+from fxpect.standalone.running import run_script
 from fxpect.standalone.script import standalone_script
 from fxpect.text.constructors import hooked
 from fxpect.text.targets import register_target, target_name

@@ -1,32 +1,33 @@
-"""``fxpect bugs``: list the known bugs of torch's passes, and see whether each is still there.
+"""``fxpect bugs``: list the known bugs of torch's passes and helpers, and see whether each is still there.
 
-With ``--confirm`` each bug that the installed torch should have is looked for twice: by the oracles, and by
-its stand-alone script, which needs torch alone. Exit codes: 0, 1 where one is fixed or shows itself in another
-way, 2 misuse, 6 where the table cannot be trusted.
+With ``--confirm`` each bug that the installed torch should have is looked for by its stand-alone script, which needs
+torch alone, and if it is one of a pass by the oracles too. Exit codes: 0, 1 where one is fixed or shows itself in
+another way, 2 misuse, 6 where the table cannot be trusted.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
-import contextlib
 import dataclasses
-import io
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fxpect.commands import exit_codes
 from fxpect.errors import FxpectError
 
 if TYPE_CHECKING:
+    from fxpect.passes.helper_bugs import HelperBug
     from fxpect.passes.known_bugs import Confirmation, KnownBug
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``fxpect bugs``."""
-    parser.add_argument("names", nargs="*", metavar="NAME", help="only these bugs, or the bugs of these passes")
+    parser.add_argument("names", nargs="*", metavar="NAME",
+                        help="only these bugs, or the bugs of these passes and helpers")
     parser.add_argument("--confirm", action="store_true", help="look for each on the torch that is installed")
     parser.add_argument("--write", type=pathlib.Path, metavar="DIR", help="write each one's stand-alone script there")
     parser.add_argument("--fixtures", type=pathlib.Path, metavar="DIR", help="the folder that holds the table")
@@ -36,37 +37,61 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """List or confirm the bugs of the table; returns the exit code."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from fxpect.passes.known_bugs import CHANGED, FIXED, THERE, confirm, load, table_path
+    from fxpect.passes.helper_bugs import load_helpers
+    from fxpect.passes.known_bugs import CHANGED, FIXED, load, table_path
 
-    bugs = selected(load(table_path(args.fixtures)), args.names)
+    path = table_path(args.fixtures)
+    bugs = selected((*load(path), *load_helpers(path)), args.names)
     counts: collections.Counter[str] = collections.Counter()
     for bug in bugs:
-        answer = confirm(bug) if args.confirm or args.write else None
-        if answer is not None and answer.status == THERE:
-            script = script_of(answer)
-            if args.write is not None:
-                args.write.mkdir(parents=True, exist_ok=True)
-                (args.write / f"{bug.id}.py").write_text(script, encoding="utf-8")
-            if args.confirm:
-                answer = checked(answer, script)
-        if answer is not None:
-            counts[answer.status] += 1
-        print(json.dumps(_record(bug, answer), sort_keys=True) if args.json else _line(bug, answer))
+        status, message, script = _looked_for(bug, args.confirm) if args.confirm or args.write else ("", "", "")
+        counts[status] += bool(status)
+        if script and args.write is not None:
+            args.write.mkdir(parents=True, exist_ok=True)
+            (args.write / f"{bug.id}.py").write_text(script, encoding="utf-8")
+        print(json.dumps(_record(bug, status, message), sort_keys=True) if args.json else _line(bug, status, message))
     if not args.json:
-        words = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
-        print(f"\n{len(bugs)} bugs of {len({bug.pass_name for bug in bugs})} passes" + (f": {words}" if words else ""))
+        words = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()) if status)
+        print(f"\n{len(bugs)} bugs of {_places(bugs)}" + (f": {words}" if words else ""))
     return exit_codes.FAILURES if counts[FIXED] or counts[CHANGED] else exit_codes.OK
 
 
-def selected(bugs: tuple[KnownBug, ...], names: list[str]) -> list[KnownBug]:
-    """Return the bugs of that id or pass, all where no name is given; raises ``FxpectError`` for an unknown one."""
-    def fits(bug: KnownBug, name: str) -> bool:
-        return name in (bug.id, bug.pass_name, bug.pass_name.rpartition(".")[2])
+def selected(bugs: Sequence[KnownBug | HelperBug], names: list[str]) -> list[KnownBug | HelperBug]:
+    """Return the bugs of that id, pass or helper, all where no name is given; an unknown one is ``FxpectError``."""
+    def fits(bug: KnownBug | HelperBug, name: str) -> bool:
+        return name in (bug.id, _place(bug), _place(bug).rpartition(".")[2])
 
     for name in names:
         if not any(fits(bug, name) for bug in bugs):
-            raise FxpectError(f"expected a bug or a pass of the table; got {name!r}\n  fxpect bugs")
+            raise FxpectError(f"expected a bug, a pass or a helper of the table; got {name!r}\n  fxpect bugs")
     return [bug for bug in bugs if not names or any(fits(bug, name) for name in names)]
+
+
+def _place(bug: KnownBug | HelperBug) -> str:
+    return getattr(bug, "pass_name", "") or bug.helper  # type: ignore[union-attr]
+
+
+def _places(bugs: Sequence[KnownBug | HelperBug]) -> str:
+    """Return in words of how many passes and helpers these are."""
+    helpers = {bug.helper for bug in bugs if hasattr(bug, "helper")}
+    passes = {_place(bug) for bug in bugs} - helpers
+    return " and ".join(f"{len(names)} {what}" for names, what in ((passes, "passes"), (helpers, "helpers"))
+                        if names or what == "passes" and not helpers)
+
+
+def _looked_for(bug: KnownBug | HelperBug, check_script: bool) -> tuple[str, str, str]:
+    """Return whether a bug is there, in words, and its stand-alone script where it is."""
+    from fxpect.passes.helper_bugs import HelperBug, confirm_helper
+    from fxpect.passes.known_bugs import THERE, confirm
+
+    if isinstance(bug, HelperBug):
+        status, message = confirm_helper(bug)
+        return status, message, bug.script if status == THERE else ""
+    answer = confirm(bug)
+    script = script_of(answer) if answer.status == THERE else ""
+    if script and check_script:
+        answer = checked(answer, script)
+    return answer.status, answer.message, script
 
 
 def script_of(answer: Confirmation) -> str:
@@ -81,6 +106,7 @@ def script_of(answer: Confirmation) -> str:
 def checked(answer: Confirmation, script: str) -> Confirmation:
     """Return the answer, or one that says that the script does not fail as it should."""
     from fxpect.passes.known_bugs import CHANGED, Confirmation
+    from fxpect.standalone.running import run_script
 
     code, output = run_script(script)
     if code == exit_codes.FAILURES:
@@ -89,31 +115,11 @@ def checked(answer: Confirmation, script: str) -> Confirmation:
     return Confirmation(answer.bug, CHANGED, f"expected its script to exit 1; got {code!r}: {last}", answer.failure)
 
 
-def run_script(script: str) -> tuple[Any, str]:
-    """Run a stand-alone script in this process; returns its exit code and its output."""
-    output = io.StringIO()
-    code: Any = None
-    with contextlib.redirect_stdout(output):
-        try:
-            exec(compile(script, "<script>", "exec"), {"__name__": "__main__"})
-        except SystemExit as end:
-            code = end.code
-        except Exception as error:
-            code = f"{type(error).__name__}: {error}"
-    return code, output.getvalue()
-
-
-def _record(bug: KnownBug, answer: Confirmation | None) -> dict[str, Any]:
+def _record(bug: KnownBug | HelperBug, status: str, message: str) -> dict[str, Any]:
     """Return a bug, and what was found out, as plain data."""
-    record = dataclasses.asdict(bug)
-    if answer is not None:
-        record |= {"status": answer.status, "message": answer.message}
-    return record
+    return dataclasses.asdict(bug) | ({"status": status, "message": message} if status else {})
 
 
-def _line(bug: KnownBug, answer: Confirmation | None) -> str:
-    head = f"{answer.status:<10}" if answer is not None else ""
-    line = f"{head}{bug}"
-    if answer is not None and answer.status in ("fixed", "changed"):
-        line += f"\n{'':<10}{answer.message}"
-    return line
+def _line(bug: KnownBug | HelperBug, status: str, message: str) -> str:
+    line = f"{status:<10}{bug}" if status else str(bug)
+    return f"{line}\n{'':<10}{message}" if status in ("fixed", "changed") else line
