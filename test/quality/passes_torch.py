@@ -44,7 +44,8 @@ def spell_cat_with_dim(graph: Graph) -> bool:
             continue
         dim = given.get("dim", given.get("axis", 0))
         dims = {tensor(part).dim() for part in given["tensors"] if tensor(part) is not None}
-        if len(dims) != 1 or type(dim) is not int:
+        # An in-place call further down, such as unsqueeze_, changes the shape on record of what it writes to.
+        if dims != {tensor(node).dim()} or type(dim) is not int:
             continue
         kwargs = {"dim": dim % max(dims)}
         if node.target is torch.cat and node.args == (given["tensors"],) and node.kwargs == kwargs:
@@ -104,8 +105,9 @@ def multiply_for_einsum(graph: Graph) -> bool:
         if not fits or left[1] != right[0] or result != left[0] + right[1] or not (left + right).isalpha():
             continue
         a, b = map(tensor, node.args[1:])
-        # einsum broadcasts a size of one, so does not @, which knows no product of bools.
-        if a.dtype != b.dtype or a.dtype is torch.bool or str(a.shape[1]) != str(b.shape[0]):
+        # einsum broadcasts a size of one and takes a sum over it for a product, which may have other strides; @ does
+        # neither, and knows no bools.
+        if a.dtype != b.dtype or a.dtype is torch.bool or str(a.shape[1]) != str(b.shape[0]) or str(a.shape[1]) == "1":
             continue
         new = emit(node, torch.matmul, node.args[1:])
         if form(new) != form(node):

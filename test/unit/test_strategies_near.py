@@ -197,7 +197,7 @@ class NearTests(unittest.TestCase):
         for name in PASSES:
             entry = find_pass(name)
             rates = rejection([Start(innocent.model, innocent.inputs, innocent.capture or entry.capture,
-                                     frozen=entry.frozen, contract=entry.contract).examples(lambda example: True)[0]
+                                     frozen=entry.frozen, contract=entry.contract()).examples(lambda example: True)[0]
                                for innocent in entry.models[:2]])
             refused, tried = map(sum, zip(*rates.values(), strict=True))
             with self.subTest(name):

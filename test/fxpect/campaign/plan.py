@@ -58,9 +58,8 @@ def _resolve(name: str, model: str | None, inputs: str | None,
 
 
 def _start(entry: CataloguedPass, model: Any, inputs: tuple, capture: str, pattern: str = "") -> Start:
-    """Return a start whose neighbours keep what the pass may rely on, where it is given the graph that it wants."""
-    return Start(model, inputs, capture, frozen=entry.frozen, pattern=pattern,
-                 contract=entry.contract if capture == entry.capture else None)
+    """Return a start whose neighbours keep what the pass may rely on."""
+    return Start(model, inputs, capture, frozen=entry.frozen, pattern=pattern, contract=entry.contract(capture))
 
 
 def judge_options(entry: CataloguedPass) -> dict[str, Any]:

@@ -142,15 +142,17 @@ class CataloguedPass:
         if (self.off or not self.idempotent) and not self.why:
             raise FxpectError(f"pass {self.name}: say in why= what excuses it from a check")
 
-    @property
-    def contract(self) -> Contract:
-        """What the graphs that it is given promise: all that those of its capture do, and what the pass may rely on."""
-        promised = contract_of(self.capture)
+    def contract(self, capture: str = "") -> Contract:
+        """Return what the graphs that it is given promise: all that those of a capture do, by default its own, and what
+        the pass may rely on.
+        """
+        capture = capture or self.capture
+        promised = contract_of(capture)
         narrower: dict[str, Any] = {"inference": True} if self.inference else {}
         # The graph of a functional program says in its signature what to write back, and has no epilogue.
-        if self.functional and (promised.writes == "anywhere" or self.capture.startswith("export")):
+        if self.functional and (promised.writes == "anywhere" or capture.startswith("export")):
             narrower["writes"] = "never"
-        if self.capture == "dynamo" and not self.numpy_names:
+        if capture == "dynamo" and not self.numpy_names:
             narrower["numpy_names"] = False
         return dataclasses.replace(promised, **narrower)
 

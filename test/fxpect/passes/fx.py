@@ -372,17 +372,19 @@ def _share() -> list[CataloguedPass]:
 
 
 def _split() -> list[CataloguedPass]:
-    chained = Innocent("chain", m.chain, (T(2, 3), T(2, 3)))
+    pair = (T(2, 3), T(2, 3))
+    chained = Innocent("chain", m.chain, pair)
+    regions = Innocent("dynamo", m.chain, pair, capture="dynamo")  # as DDP's optimizer splits them, regions included
     nested: dict[str, Any] = {
         "idempotent": False, "off": ("effects:state-not-mutated", "effects:hooks"),
         "why": "a second run splits the submodules' calls once more; a module, written to or hooked, has another path"}
     return [
         _entry("split_module", "moves nodes into submodules by a callback",
-               recipe(split_by_turns, "fx.passes.split_module", options={}), chained,
+               recipe(split_by_turns, "fx.passes.split_module", options={}), chained, regions,
                Innocent("modules", seeded(m.ConvStack), (T(2, 3, 6, 6),)), **nested),
         _entry("split_module_in_order", "the same, with the order kept and a name for the parts",
                recipe(split_by_turns, "fx.passes.split_module",
-                      options={"keep_original_order": True, "partition_affix": "part"}), chained,
+                      options={"keep_original_order": True, "partition_affix": "part"}), chained, regions,
                Innocent("modules", seeded(m.ConvStack), (T(2, 3, 6, 6),)),
                Innocent("weights", seeded(m.FoldableWeight), (T(3, 4),)), **nested),
         _entry("split_by_tags", "moves nodes into submodules by tag",
