@@ -360,7 +360,8 @@ def _rewrite() -> list[CataloguedPass]:
 
 def _share() -> list[CataloguedPass]:
     twins = (Innocent("twice", m.same_twice, (T(2, 3),)),
-             Innocent("chain", m.same_chain_twice, (T(2, 3), T(2, 3))))
+             Innocent("chain", m.same_chain_twice, (T(2, 3), T(2, 3))),
+             Innocent("pair", m.same_pair_twice, (T(2, 3),)))
     return [
         _entry("cse_pass", "computes equal values once (CSEPass)",
                recipe(share_subexpressions, "fx.passes.dialect.common.cse_pass"), *twins,

@@ -91,6 +91,11 @@ def same_chain_twice(x, y):
     return ((x + y).relu().sum(1), (x + y).relu().amax(1))
 
 
+def same_pair_twice(x):
+    """A call of two results made twice, of each of which one is read."""
+    return x.max(1).values + 1, x.max(1).indices * 2
+
+
 def overwrite_intermediate(x):
     """Values that could be written where their operand was."""
     y = x + 1
