@@ -353,6 +353,8 @@ def _rewrite() -> list[CataloguedPass]:
         _entry("reinplace", "writes in place where nobody can tell",
                recipe(reinplace_all, "fx.passes.reinplace"),
                Innocent("intermediate", m.overwrite_intermediate, (T(3, 4),)),
+               Innocent("constant", m.add_constant, (T(3, 4),)),
+               Innocent("size", m.scale_by_size, (T(3, 4),)),
                Innocent("scatter", m.write_through_view, (T(4, 3),)), capture="make_fx", kind="module-inputs",
                functional=True),
     ]

@@ -102,6 +102,18 @@ def overwrite_intermediate(x):
     return torch.relu(y * 2)
 
 
+def add_constant(x):
+    """A constant beside an input, and values that could be written where their operand was."""
+    y = x + torch.tensor([1.0, 2.0, 3.0, 4.0])
+    return torch.relu(y * 2)
+
+
+def scale_by_size(x):
+    """A size of the input as a number, and values that could be written where their operand was."""
+    y = x * x.shape[0]
+    return torch.relu(y + x.shape[1])
+
+
 def write_through_view(x):
     """A functional write to part of an intermediate."""
     y = x.clone()
