@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class FxpectError(Exception):
     """The caller asked for something that cannot be done; the message says what would work."""
@@ -48,6 +50,10 @@ class RefusedError(FxpectError):
     """A command that may not run here, such as ``accept`` in CI."""
 
 
+# Addresses, and the number of a code that torch generated: two runs print the same.
+_OF_THIS_PROCESS = re.compile(r" at 0x[0-9a-f]+\b|(?<=<eval_with_key>)\.\d+")
+
+
 class CheckFailure(AssertionError):
     """Something that must hold does not: which oracle, for which pass, at which node.
 
@@ -63,6 +69,7 @@ class CheckFailure(AssertionError):
     def __init__(self, oracle: str, message: str, *, pass_name: str | None = None, node: str | None = None,
                  before: str | None = None, after: str | None = None, script: str | None = None,
                  cause: str | None = None):
+        message = _OF_THIS_PROCESS.sub("", message)
         where = "".join(f" {word}" for word in (pass_name and f"pass {pass_name}", node and f"node {node}") if word)
         super().__init__(f"[{oracle}]{where}: {message}")
         self.oracle, self.message, self.pass_name, self.node = oracle, message, pass_name, node
