@@ -10,11 +10,11 @@ from fxpect.text.parser import parse_graph
 GRAPH = parse_graph('def forward(self, x: "f32[2]"):\n    return (x,)\n')
 
 
-def key(label, *triggers, node=None, views=()):
-    """Return the key of a failure with this label after steps with these triggers."""
+def key(label, *triggers, node=None, views=(), rewrite=()):
+    """Return the key of a failure with this label after steps with these triggers, where the pass did this."""
     failure = CheckFailure(label.partition(":")[0], "words", cause=label, node=node)
     failure.views = views
-    return causes.key(Example(GRAPH, (), triggers=triggers), failure)
+    return causes.key(Example(GRAPH, (), triggers=triggers), failure, frozenset(rewrite))
 
 
 class KeyTests(unittest.TestCase):
@@ -40,8 +40,15 @@ class KeyTests(unittest.TestCase):
         infinite, ordinary = (key("numerics:values", f"add.alpha changed{way}") for way in (", not finite", ""))
         self.explained(ordinary, infinite)
         self.explained(infinite, ordinary)
-        self.explained(key("numerics:dtype", "one input, integer"), key("numerics:dtype", "one input, half"))
-        self.apart(key("numerics:dtype", "one input, integer"), key("numerics:values", "one input, half"))
+        self.explained(key("numerics:shape", "one input, size one"), key("numerics:shape", "one input, size zero"))
+        self.apart(key("numerics:shape", "one input, size one"), key("numerics:values", "one input, size zero"))
+
+    def test_the_same_step_in_another_way_and_more(self):
+        """More steps after one kind of step, taken in another way, are one more of it, where both fail alike."""
+        first, more = (("sum.dim changed, list",), ("sum.dim changed, list with zero", "size one"))
+        self.explained(key("numerics:values", *first), key("numerics:values", *more))
+        self.apart(key("numerics:values", *more), key("numerics:values", *first))
+        self.apart(key("numerics:values", *first), key("numerics:nan", *more))
 
     def test_onlookers_do_not_tell_causes_apart(self):
         """Where a wrong number needs another output to be seen, the other step is the cause, not the onlooker."""
@@ -85,13 +92,41 @@ class KeyTests(unittest.TestCase):
                               ("Conv2d.weight read elsewhere", "Conv1d.bias read elsewhere"),
                               ("two patterns of another constant on other inputs",
                                "two patterns of another constant on the same inputs"),
-                              ("cat returned first", "cat returned too")):
+                              ("cat returned first", "cat returned too"),
+                              ("cat written to by a view", "cat written to")):
             self.explained(key("numerics:values", first), key("numerics:values", second))
         for first, second in (("cat operands swapped", "cat repeated operand"),
                               ("cat repeated operand", "stack repeated operand"),
                               ("cat returned first", "stack returned too"),
                               ("cat operands one missing", "cat operands swapped")):
             self.apart(key("numerics:values", first), key("numerics:values", second))
+
+    def test_one_rewrite_and_what_it_is_given(self):
+        """Ways to another dtype, rank or spelling are one cause where they fail alike and the pass did the same."""
+        cat, stack = {"-cat", "+getitem"}, {"-stack"}
+        dtype = ("one input half", "cat operand of dtype integer", "cast to torch.bfloat16 after cos", "sin -> isnan",
+                 "close torch.float16")
+        for label, *ways in (("numerics:dtype", *dtype),
+                             ("numerics:values", "extreme torch.int8", "extreme torch.uint8"),
+                             ("numerics:shape", "conv1d.padding as keyword", "conv2d.stride as keyword"),
+                             ("numerics:dtype", "conv2d under autocast", "batch_norm under autocast"),
+                             ("numerics:values", "Conv1d with a hook", "Conv2d with a hook"),
+                             ("numerics:values", "leading dim added", "a dim put in", "linear operand of higher rank"),
+                             ("numerics:values", "leading dim removed", "linear operand of lower rank"),
+                             ("numerics:values", "two patterns interleaved", "two patterns on other inputs"),
+                             ("numerics:values", "conv called again", "conv_1 called again")):
+            for first, second in zip(ways, ways[1:]):
+                self.explained(key(label, first, rewrite=cat), key(label, second, rewrite=cat))
+                self.apart(key(label, first, rewrite=cat), key(label, second, rewrite=stack))
+                self.apart(key(label, first), key(label, second))
+        for label, first, second in (("numerics:values", *dtype[:2]),
+                                     ("numerics:values", "sum.dim as keyword", "mean.dim as keyword"),
+                                     ("numerics:values", "Conv1d with a hook", "Linear with a hook"),
+                                     ("numerics:values", "leading dim added", "leading dim removed"),
+                                     ("numerics:dtype", "one input half", "all inputs half")):
+            self.apart(key(label, first, rewrite=cat), key(label, second, rewrite=cat))
+        self.explained(key("numerics:shape", "conv.padding as keyword", rewrite=cat),
+                       key("numerics:shape", "conv.stride changed, list, conv.stride as keyword", rewrite=cat))
 
     def test_the_most_telling_symptom(self):
         """Of two symptoms of a view a wrong number tells more than an alias, and that more than a stride."""

@@ -102,7 +102,7 @@ class GradientsTests(unittest.TestCase):
     def test_failing_backward(self):
         """A backward that raises, where the one before did not, is a crash with a label of its own."""
         self.fails(
-            "crash:backward:ValueError:backward:there is no way back",
+            "crash:backward:ValueError:NoBackward.backward:there is no way back",
             "expected a backward that runs",
             lambda x: x * 1,
             lambda x: no_way_back(x),

@@ -13,7 +13,7 @@ from fxpect.capture import capture
 from fxpect.errors import FxpectError, GraphCrash, PassCrash
 from fxpect.examples import Example
 from fxpect.oracles import evidence as evidence_module
-from fxpect.oracles.causes import crash_cause, first_words, raising_function
+from fxpect.oracles.causes import crash_cause, first_words, raising_function, unqualified
 from fxpect.oracles.judge import ALWAYS, judge
 from fxpect.specs import T
 
@@ -273,6 +273,22 @@ class CauseTests(unittest.TestCase):
                      lambda: torch.nn.functional.pad(None, None), lambda: sympy.sympify("1 +")):
             with self.subTest(call=call):
                 self.assertEqual(self.raising(own, call), "own")
+
+    def test_label_names_the_class(self):
+        """Methods of one name in two classes are two functions; what one calls by a lambda is its own."""
+        class Cat:
+            def match(self):
+                return [torch.stack([]) for _ in range(1)]
+
+        class Stack:
+            def match(self):
+                return (lambda: torch.stack([]))()
+
+        self.assertEqual([self.raising(one().match) for one in (Cat, Stack)], ["Cat.match", "Stack.match"])
+        label = "crash:pass:RuntimeError:Stack.match:stack expects a non"
+        self.assertEqual(unqualified(label), "crash:pass:RuntimeError:match:stack expects a non")
+        self.assertEqual(unqualified(unqualified(label)), unqualified(label))
+        self.assertEqual(unqualified("numerics:values"), "numerics:values")
 
     def test_label_names_a_pass_of_torch(self):
         """Of a pass of torch it is its function, not that of the graph or of the operators that it calls."""

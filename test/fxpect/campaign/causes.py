@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 
+from fxpect.campaign.rewriting import of_any_dims
 from fxpect.errors import CheckFailure
 from fxpect.examples import Example
 from fxpect.oracles.metadata import STALE
@@ -27,7 +28,23 @@ _SAME = tuple((re.compile(pattern), what) for pattern, what in (
     (r"(\S+) (?:repeated operand|operands one (?:doubled|repeated))", r"\1 of one operand twice"),
     (r"\S+ read elsewhere", "a parameter read elsewhere"),
     (r"two patterns of another constant .*", "two patterns of another constant"),
+    (r"(.*) written to by a view", r"\1 written to"),
     (r"(.*) returned (?:first|too)", r"\1 returned too"),
+))
+# So do these where, all told, the pass did the same to the graph: what they were done to says nothing of its own.
+_SAME_REWRITE = tuple((re.compile(pattern), re.compile(label), what) for pattern, label, what in (
+    (r"one input \S+|\S+ operand of dtype \w+|cast to \S+ after .*|\w+ torch\.\w+|\S+ -> \S+", r".*:dtype",
+     "a value of another dtype"),
+    (r"(\w+) torch\.u?int\d+", r".*", r"\1 integers"),
+    (r"(\S+)\.\w+ as keyword", r".*", r"\1 by keyword"),
+    (r"\S+ (under autocast|without gradients)", r".*", r"a call \1"),
+    (r"(\S+ with a hook)", r".*", r"\1"),
+    (r"(?:leading|trailing) dim (?:of one )?added|a dim put in|two inputs: a dim more .*|\S+ operand of higher rank|"
+     r"unsqueeze after .*", r".*", "a dim more"),
+    (r"(?:leading|last) dim removed(?: and a size that fits)?|two inputs: a dim less each|\S+ operand of lower rank",
+     r".*", "a dim less"),
+    (r"two patterns (?:on .*|interleaved)", r".*", "two patterns"),
+    (r"(\S+?)(?:_\d+)? called again", r".*", r"\1 called again"),
 ))
 
 
@@ -36,14 +53,15 @@ class Key:
     """What tells two causes apart: the label of the failure, its family, and the kinds of steps.
 
     A trigger says what was done and, after ", ", in which way: "add.alpha changed, not finite". ``steps`` holds
-    all these parts, ``kinds`` the first of each, equal for steps that try the same thing. ``views`` are the
-    operators whose results the pass made views, where that is what fails.
+    all these parts, ``ways`` the same but equal for steps that try the same thing, ``kinds`` the first of each of
+    these. ``views`` are the operators whose results the pass made views, where that is what fails.
     """
 
     label: str
     family: int
     steps: frozenset[str]
     kinds: frozenset[str]
+    ways: frozenset[str]
     views: frozenset[str] = frozenset()
 
     def explains(self, other: Key) -> bool:
@@ -51,9 +69,9 @@ class Key:
 
         It is where both fail because the result of one operator became a view, whatever that is seen by, but that a
         write which autograd then refuses is told by itself; where both
-        fail alike after the same kinds of steps, taken in another way; where both needed more steps than one to fail
-        alike, and share one that is no mere onlooker; and where a failure of the same family had these steps among
-        its own.
+        fail alike after the same kinds of steps, taken in another way, or the other after more steps; where both
+        needed more steps than one to fail alike, and share one that is no mere onlooker; and where a failure of the
+        same family had these steps among its own.
         """
         if self.views and other.views:
             return self.label.startswith("crash:") == other.label.startswith("crash:") and \
@@ -66,7 +84,9 @@ class Key:
             return False
         if self.label == other.label:
             several = min(len(self.kinds), len(other.kinds)) > 1
-            if self.kinds == other.kinds or several and not all(map(_looks_on, self.kinds & other.kinds)):
+            if self.kinds <= other.kinds or several and not all(map(_looks_on, self.kinds & other.kinds)):
+                return True
+            if self.ways <= other.ways:
                 return True
         return self.family == other.family and self.steps <= other.steps
 
@@ -80,20 +100,26 @@ def _looks_on(kind: str) -> bool:
         kind.endswith(("returned too", "returned first", "require grad"))
 
 
-def _kind(trigger: str) -> str:
-    """Return one text for all triggers that try the same thing."""
-    matches = ((pattern.fullmatch(trigger), what) for pattern, what in _SAME)
-    return next((match.expand(what) for match, what in matches if match), trigger)
+def _way(part: str, label: str, rewrite: frozenset[str]) -> str:
+    """Return one text for all parts of triggers that try the same thing, in what the pass did alike."""
+    for pattern, what in _SAME:
+        if match := pattern.fullmatch(part):
+            return match.expand(what)
+    for pattern, labels, what in _SAME_REWRITE:
+        if rewrite and labels.fullmatch(label) and (match := pattern.fullmatch(part)):
+            return f"{of_any_dims(match.expand(what))} where {sorted(rewrite)}"
+    return part
 
 
-def key(example: Example, failure: CheckFailure) -> Key:
-    """Return the key of one failure of one example."""
+def key(example: Example, failure: CheckFailure, rewrite: frozenset[str] = frozenset()) -> Key:
+    """Return the key of one failure of one example; ``rewrite`` is what the pass did to its graph."""
     label = str(failure.cause)
     if failure.oracle == "metadata" and failure.node and not label.endswith(STALE):
         label += f" at {failure.node.rstrip('_0123456789')}"
     triggers = [] if label.startswith(_WITHOUT_STEPS) else [trigger.split(", ") for trigger in example.triggers]
+    ways = [[_way(part, label, rewrite) for part in parts] for parts in triggers]
     return Key(label, _family(failure), frozenset(part for parts in triggers for part in parts),
-               frozenset(_kind(parts[0]) for parts in triggers),
+               frozenset(parts[0] for parts in ways), frozenset(way for parts in ways for way in parts),
                frozenset(failure.views))
 
 

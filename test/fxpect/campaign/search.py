@@ -20,6 +20,7 @@ import torch
 from fxpect.campaign import causes
 from fxpect.campaign.finding import Finding
 from fxpect.campaign.reduction import reduce
+from fxpect.campaign.rewriting import rewritten
 from fxpect.campaign.starts import Start
 from fxpect.errors import CaptureError, CheckFailure, FxpectError
 from fxpect.examples import Example, inputs_text
@@ -342,16 +343,16 @@ class _Search:
         known = parent.known if parent is not None else frozenset()
         fresh = causes.fresh(result.failures, known)
         for failure in causes.roots(fresh) if parent is not None else fresh:
-            self._meet(example, failure, bases)
+            self._meet(example, failure, bases, rewritten(result.execution))
         if parent is not None and fresh:
             return None
         held = _Held(example, bases, fired, known | {str(failure.cause) for failure in fresh})
         self.pool.append(held)
         return held
 
-    def _meet(self, example: Example, failure: CheckFailure, bases: list[Example]) -> None:
+    def _meet(self, example: Example, failure: CheckFailure, bases: list[Example], rewrite: frozenset[str]) -> None:
         """Count a failure under the cause that explains it: steps that fail alone explain any more steps."""
-        mine = causes.key(example, failure)
+        mine = causes.key(example, failure, rewrite)
         for steps, met in self.met.items():
             if steps.explains(mine):
                 met.count += 1
@@ -380,7 +381,7 @@ class _Search:
         small, failure, taken_out = reduce(met.example, met.failure, met.bases, self._judge)
         result = self._judge(small)
         after = "" if result.execution is None else text_or_dump(result.execution.after)
-        cause = causes.key(small, failure)
+        cause = causes.key(small, failure, rewritten(result.execution))
         return cause, Finding(
             oracle=failure.oracle, pass_name=self.pass_.name, before=self._text(small, failure), after=after,
             inputs=inputs_text(small), message=failure.message, cause=str(cause),

@@ -24,6 +24,7 @@ _NAMELESS = ("<genexpr>", "<listcomp>", "<dictcomp>", "<setcomp>", "<lambda>")
 _NAMELIKE = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|%\w+|\[[^\]]*\]|\([^)]*\)|\S*[\d_<>=/.]\S*")
 # autograd refuses to write to some views and leaves: one cause, whichever operator wrote.
 _REFUSED_WRITE = re.compile(r"is a view and is being modified inplace|grad is being used in an in-place operation")
+_QUALIFIED = re.compile(r"(?<=:)(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_]\w*:)")
 WORDS = 8
 
 
@@ -35,18 +36,23 @@ def first_words(text: str) -> str:
 
 
 def raising_function(error: BaseException) -> str:
-    """Return the name of the innermost function that belongs to a pass, whatever it called raised.
+    """Return the name, with its class, of the innermost function that belongs to a pass, whatever it called raised.
 
     It is one in a file of torch that holds passes, or outside of torch and of this library; else one of the pattern
     matcher; else the innermost of all.
     """
-    frames = traceback.extract_tb(error.__traceback__)
-    named = [(frame.filename, frame.name) for frame in frames if frame.name not in _NAMELESS]
+    codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    named = [code for code in codes if code.co_name not in _NAMELESS]
     for belongs in (_is_of_a_pass, _is_of_the_matcher, bool):
-        mine = [name for file, name in named if belongs(file)]
+        mine = [code for code in named if belongs(code.co_filename)]
         if mine:
-            return mine[-1].strip("<>")
+            return mine[-1].co_qualname.rpartition("<locals>.")[2].strip("<>")
     return "unknown"
+
+
+def unqualified(label: str) -> str:
+    """Return the label of a crash that names its function alone, without its class."""
+    return _QUALIFIED.sub("", label)
 
 
 def _is_of_a_pass(file: str) -> bool:

@@ -20,6 +20,7 @@ from fxpect.errors import CheckFailure, FixtureError, FxpectError, SpecError
 from fxpect.examples import Example
 from fxpect.fixtures.bugs import LISTS, TABLE, TEXTS, entries
 from fxpect.fixtures.paths import find_root
+from fxpect.oracles.causes import unqualified
 from fxpect.oracles.judge import ALWAYS, ON_REQUEST, ORACLES, Result, judge
 from fxpect.passes.catalogue import CataloguedPass, applies, find
 from fxpect.passes.firing import pass_of
@@ -35,11 +36,11 @@ class KnownBug:
 
     ``pass_name`` is of the catalogue, ``also`` names other passes of it that run the same code. ``when`` is
     the condition in words. ``oracle`` and ``cause`` say what fails: a regular expression that the label of the
-    failure starts with. ``shows`` are regular expressions that an example must hold, each, in its text or its
-    line of inputs, before this bug explains what it fails with; ``views``, where it is given, are the operators of
-    which a copy must have become a view for it to fail. ``torch`` is a version condition,
-    ``before`` the graph, ``inputs`` its specs, ``sizes`` the value of each named dim, ``steps`` what leads from
-    an innocent model to it, ``link`` where it is discussed.
+    failure starts with, in which the function of a crash may stand without its class. ``shows`` are regular
+    expressions that an example must hold, each, in its text or its line of inputs, before this bug explains what it
+    fails with; ``views``, where it is given, are the operators of which a copy must have become a view for it to
+    fail. ``torch`` is a version condition, ``before`` the graph, ``inputs`` its specs, ``sizes`` the value of each
+    named dim, ``steps`` what leads from an innocent model to it, ``link`` where it is discussed.
     """
 
     id: str
@@ -77,7 +78,8 @@ class KnownBug:
         """Whether a failure has a label of this kind, and comes of the views that are named."""
         if self.views and set(self.views).isdisjoint(failure.views):
             return False
-        return re.match(self.cause, str(failure.cause)) is not None
+        label = str(failure.cause)
+        return any(re.match(self.cause, text) for text in (label, unqualified(label)))
 
     def explains(self, pass_name: str, failure: CheckFailure, text: str, inputs: str) -> bool:
         """Whether this bug is why an example of that text and those inputs failed."""
