@@ -3,8 +3,11 @@
 import contextlib
 import functools
 import io
+import itertools
 import json
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +17,7 @@ from unittest import mock
 
 import torch
 
+from fxpect.campaign.plan import check_by_name
 from fxpect.campaign.search import Tally
 from fxpect.commands.main import main
 from fxpect.passes.catalogue import catalogue
@@ -37,6 +41,16 @@ def drop_double_relu(gm):
             node.args, node.kwargs = inner.args, inner.kwargs
             gm.graph.erase_node(inner)
     return gm
+
+
+judged = itertools.count()
+
+
+def drop_until_told_to_stop(gm):
+    """Do what drop_double_relu does, and after a while send the process that was started what $STOP names."""
+    if next(judged) == 150:
+        os.kill(os.getpid() if multiprocessing.parent_process() is None else os.getppid(), int(os.environ["STOP"]))
+    return drop_double_relu(gm)
 
 
 def keep(gm):
@@ -66,7 +80,7 @@ class ReportTests(unittest.TestCase):
         code, printed, _ = found()
         self.assertEqual(code, 1)
         self.assertRegex(printed, r"""(?x)
-            \n---\ \d+\ of\ \d+:\ numerics:values.*\ \(seen\ \d+\ times\)\n
+            \n---\ \d+:\ numerics:values.*\ \(seen\ \d+\ times?\)\n
             \[numerics\]\ pass\ drop_double_relu:\ output\ \d:\ values:\ expected\ .*\n
             \ \ steps\ from\ the\ innocent\ model:\ \w+:\ .+\n
             (\ \ then\ made\ smaller:\ .*(removed|dropped).*\n)?
@@ -173,14 +187,66 @@ class SeveralTests(unittest.TestCase):
         self.assertEqual(sorted(seen[1:]), sorted(stage))
 
     def test_at_the_same_time(self):
-        """-j 2 prints what -j 1 prints, in the same order; a pass that is not there ends both alike."""
+        """-j 2 prints what -j 1 prints, each pass as it ends; a pass that is not there ends both alike."""
         names = ("batch_tanh", "batch_relu")
         one, two = (run(*names, "--examples", "20", "--json", "-j", number) for number in "12")
-        self.assertEqual(one, two)
+        self.assertEqual((one[0], sorted(one[1].splitlines())), (two[0], sorted(two[1].splitlines())))
         self.assertGreater(len({json.loads(line)["pass_name"] for line in one[1].splitlines()}), 1)
         for number in "12":
             code, _, complained = run("batch_tanhs", "batch_relu", "--examples", "20", "-j", number)
             self.assertEqual((code, complained.count("no pass named 'batch_tanhs'")), (2, 1))
+
+
+class StreamTests(unittest.TestCase):
+    """What a run tells before its end."""
+
+    def test_news_is_printed_when_it_is_told(self):
+        """A finding is printed while others are still made small, once, and what the table explains at the end."""
+        printed, seen = io.StringIO(), []
+
+        def searched(name, *, told, **options):
+            def counted(finding):
+                told(finding)
+                seen.append(printed.getvalue().count("\n--- "))
+
+            return check_by_name(name, told=counted, **options)
+
+        with mock.patch("fxpect.campaign.plan.check_by_name", searched), contextlib.redirect_stdout(printed):
+            main(["check", "--no-isolate", PASS, "--model", MODEL, "--inputs", "f32[2, 3]", "--capture", "dynamo",
+                  "--examples", "300"])
+        self.assertEqual(seen, list(range(1, len(seen) + 1)))
+        self.assertEqual(printed.getvalue().count("\n--- "), len(seen))
+
+    def test_stopped(self):
+        """A signal ends the search: what was met is printed, as text or JSON, standard error says so, exit 8."""
+        root = Path(__file__).resolve().parents[2]
+        name = PASS.replace("drop_double_relu", "drop_until_told_to_stop")
+        command = [sys.executable, "-m", "fxpect", "check", name, "--model", MODEL, "--inputs", "f32[2, 3]",
+                   "--capture", "dynamo", "--examples", "1000000"]
+        for number, words in ((signal.SIGINT, ()), (signal.SIGTERM, ("--json",)), (signal.SIGTERM, ("--no-isolate",))):
+            with self.subTest(signal=number, words=words):
+                done = subprocess.run([*command, *words], capture_output=True, text=True, cwd=root, env={
+                    **os.environ, "STOP": str(int(number)), "PYTHONPATH": os.pathsep.join([str(root),
+                                                                                         str(root / "test")])})
+                self.assertEqual(done.returncode, 8, done.stderr)
+                self.assertEqual(done.stderr, f"fxpect check: stopped by {number.name}: what was met until then is "
+                                             "told\n")
+                if "--json" in words:
+                    self.assertGreater(len([json.loads(line) for line in done.stdout.splitlines()]), 0)
+                else:
+                    self.assertRegex(done.stdout, rf"\n--- 1: [^$]*\n{name}: \d+ findings; \d+ examples judged")
+
+    def test_what_was_not_checked(self):
+        """Of several passes those that are left are named."""
+        def check_by_name(name, *, stop, **options):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return [], Tally(fired=1)
+
+        with mock.patch("fxpect.campaign.plan.check_by_name", check_by_name):
+            code, printed, complained = run("batch_tanh", "batch_relu", "batch_clamp")
+        self.assertEqual((code, printed.count("findings; ")), (8, 1))
+        self.assertEqual(complained, "fxpect check: stopped by SIGTERM: what was met until then is told; "
+                                     "not checked: batch_relu, batch_clamp\n")
 
 
 class MisuseTests(unittest.TestCase):

@@ -303,6 +303,19 @@ class CauseTests(unittest.TestCase):
         labels = {crash_cause("graph", kind("relu of bool"), "relu") for kind in (RuntimeError, NotImplementedError)}
         self.assertEqual(labels, {"crash:graph:RuntimeError:relu:relu of bool"})
 
+    def test_label_of_several_dtypes(self):
+        """Operators say in several ways that their operands are of several dtypes, and not of one that they lack."""
+        one, other, weight = torch.ones(1, 2, 2), torch.ones(1, 2, 2).half(), torch.ones(2, 2, 1)
+        conv = torch.nn.functional.conv1d
+        calls = [lambda: one @ other, lambda: conv(other, weight), lambda: conv(one, weight, torch.ones(2).half())]
+        labels = []
+        for call in (*calls, lambda: torch.bitwise_and(one, one)):
+            with self.assertRaises(RuntimeError) as refused:
+                call()
+            labels.append(crash_cause("graph", refused.exception, "fused"))
+        self.assertEqual(set(labels[:3]), {"crash:graph:RuntimeError:fused:several dtypes"})
+        self.assertNotIn(labels[3], labels[:3])
+
     def test_label_of_a_refused_write(self):
         """A write to a view or a leaf that autograd refuses has one label, whichever operator wrote."""
         leaf = torch.ones(2, requires_grad=True)

@@ -29,6 +29,7 @@ _SAME = tuple((re.compile(pattern), what) for pattern, what in (
     (r"\S+ read elsewhere", "a parameter read elsewhere"),
     (r"two patterns of another constant .*", "two patterns of another constant"),
     (r"(.*) written to by a view", r"\1 written to"),
+    (r"(\w+?)[123]d with a hook", r"\1 with a hook"),
     (r"(.*) returned (?:first|too)", r"\1 returned too"),
 ))
 # So do these where, all told, the pass did the same to the graph: what they were done to says nothing of its own.
@@ -38,13 +39,11 @@ _SAME_REWRITE = tuple((re.compile(pattern), re.compile(label), what) for pattern
     (r"(\w+) torch\.u?int\d+", r".*", r"\1 integers"),
     (r"(\S+)\.\w+ as keyword", r".*", r"\1 by keyword"),
     (r"\S+ (under autocast|without gradients)", r".*", r"a call \1"),
-    (r"(\S+ with a hook)", r".*", r"\1"),
     (r"(?:leading|trailing) dim (?:of one )?added|a dim put in|two inputs: a dim more .*|\S+ operand of higher rank|"
      r"unsqueeze after .*", r".*", "a dim more"),
     (r"(?:leading|last) dim removed(?: and a size that fits)?|two inputs: a dim less each|\S+ operand of lower rank",
      r".*", "a dim less"),
-    (r"two patterns (?:on .*|interleaved)", r".*", "two patterns"),
-    (r"(\S+?)(?:_\d+)? called again", r".*", r"\1 called again"),
+    (r"two patterns (?:on .*|interleaved)|\S+ called again", r".*", "calls again"),
 ))
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from fxpect.campaign.finding import Finding, Parcel
 from fxpect.campaign.search import Tally, Watcher, search
 from fxpect.campaign.starts import Start
+from fxpect.campaign.stopping import Stop
 from fxpect.errors import CheckFailure, FxpectError, PassCrash
 from fxpect.examples import Example, inputs_text
 from fxpect.execution import as_pass
@@ -33,7 +34,8 @@ _HELD_AT_ONCE = 64
 
 
 def isolated_search(pass_: Any, starts: Sequence[Start], *, timeout: float = 20.0, memory: int = 8192,
-                    tally: Tally | None = None, **options: Any) -> list[Finding]:
+                    tally: Tally | None = None, told: Callable[[Finding], None] | None = None,
+                    stop: Stop | None = None, **options: Any) -> list[Finding]:
     """Do what ``search`` does in a forked process, and go on after what ends that process.
 
     When the child dies, takes longer than ``timeout`` seconds for one example, or grows by more than ``memory``
@@ -47,30 +49,43 @@ def isolated_search(pass_: Any, starts: Sequence[Start], *, timeout: float = 20.
     known = _Memory()
     deaths: list[Finding] = []
     tally = Tally() if tally is None else tally
-    told = Tally()
+    before = Tally()
+    met: dict[Any, Finding] = {}
+
+    def found(finding: Finding) -> None:
+        """Tell a finding once: the child that comes after one that died meets it again."""
+        mark = finding.cause, finding.failure.views
+        if mark not in met:
+            met[mark] = finding
+            if told is not None:
+                told(finding)
+
     while True:
         known.last = sum(death.seen for death in deaths) + len(known.untold) >= MAX_DEATHS or \
             len(known.lost) + len(known.refused) >= MAX_LOST_STEPS
         if known.last and not known.untold or len(known.refused) > MAX_DEATHS + MAX_LOST_STEPS:
-            tally.add(told)
+            tally.add(before)
             return deaths
-        outcome = _run(lambda pipe, slate: _explore(pipe, slate, pass_, starts, options, known, memory),
-                       known, timeout)
+        outcome = _run(lambda pipe, slate: _explore(pipe, slate, pass_, starts, options, known, memory, stop),
+                       known, timeout, found)
         for grave in outcome.graves:
             why = known.untold.pop(grave.print_, "")
             if why and _runs(grave, timeout):
-                _bury(deaths, _death(as_pass(pass_), grave, why))
+                if (death := _bury(deaths, _death(as_pass(pass_), grave, why))) is not None:
+                    found(death)
         if outcome.error is not None:
             raise outcome.error
         if outcome.done is not None:
             findings, done = outcome.done
             if findings is None:
-                told = done
+                before = done
                 continue
             tally.add(done)
             for why in known.untold.values():
                 warnings.warn(f"{as_pass(pass_).name}: {why}, on an example that was not met again", stacklevel=3)
             return [*deaths, *findings]
+        if stop:
+            return list(met.values())
         if outcome.at == _JUDGES:
             known.refused.add(outcome.where)
             known.untold[outcome.where] = outcome.why
@@ -182,7 +197,8 @@ class _AllTold(BaseException):
 class _Teller(Watcher):
     """The watcher in the child: says what comes next, so that it is known when the child does not come back."""
 
-    def __init__(self, pipe: Any, slate: _Slate, known: _Memory):
+    def __init__(self, pipe: Any, slate: _Slate, known: _Memory, stop: Stop | None):
+        super().__init__(stop=stop)
         self.pipe, self.slate, self.memory = pipe, slate, known
         self.fresh: list[tuple[bytes, bool]] = []
 
@@ -213,12 +229,17 @@ class _Teller(Watcher):
             self.pipe.send(("held", self.fresh))
             self.fresh = []
 
+    def found(self, finding: Finding) -> None:
+        """Say what was found."""
+        self.pipe.send(("found", finding.crossing()))
+
     def known(self, print_: str) -> bool | None:
         """Return what an earlier child found."""
         return self.memory.held.get(_digest(print_)) if self.memory.held else None
 
 
-def _run(body: Callable[[Any, _Slate], None], known: _Memory, timeout: float) -> _Outcome:
+def _run(body: Callable[[Any, _Slate], None], known: _Memory, timeout: float,
+         found: Callable[[Finding], None] | None = None) -> _Outcome:
     """Fork, listen until the child is done or gone, and tell which."""
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
@@ -228,7 +249,7 @@ def _run(body: Callable[[Any, _Slate], None], known: _Memory, timeout: float) ->
     there.close()
     outcome = _Outcome()
     try:
-        _listen(here, slate, known, timeout, outcome)
+        _listen(here, slate, known, timeout, outcome, found)
     except EOFError:
         child.join(5)
         outcome.why = _obituary(child.exitcode)
@@ -241,7 +262,8 @@ def _run(body: Callable[[Any, _Slate], None], known: _Memory, timeout: float) ->
     return outcome
 
 
-def _listen(here: Any, slate: _Slate, known: _Memory, timeout: float, outcome: _Outcome) -> None:
+def _listen(here: Any, slate: _Slate, known: _Memory, timeout: float, outcome: _Outcome,
+            found: Callable[[Finding], None] | None) -> None:
     """Take what the child sends until it is done or one thing takes too long; ``EOFError`` when it is gone."""
     last, count = time.monotonic(), 0
     while outcome.done is None and outcome.error is None:
@@ -252,6 +274,8 @@ def _listen(here: Any, slate: _Slate, known: _Memory, timeout: float, outcome: _
                 known.held.update(value)
             elif kind == "grave":
                 outcome.graves.append(value)
+            elif kind == "found" and found is not None:
+                found(value)
             else:
                 setattr(outcome, kind, value)
             continue
@@ -278,11 +302,11 @@ def _limit(memory: int) -> None:
 
 
 def _explore(pipe: Any, slate: _Slate, pass_: Any, starts: Sequence[Start], options: dict, known: _Memory,
-             memory: int) -> None:
+             memory: int, stop: Stop | None) -> None:
     _limit(memory)
     tally = Tally()
     try:
-        findings = search(pass_, starts, tally=tally, watcher=_Teller(pipe, slate, known), **options)
+        findings = search(pass_, starts, tally=tally, watcher=_Teller(pipe, slate, known, stop), **options)
         tally.flaws = [(name, FxpectError(f"{type(error).__name__}: {error}")) for name, error in tally.flaws]
         pipe.send(("done", ([finding.crossing() for finding in findings], tally)))
     except _AllTold:
@@ -317,13 +341,14 @@ def _death(pass_: Any, grave: _Grave, why: str) -> Finding:
                    edits=len(example.edits), steps=example.edits, example=example, failure=failure)
 
 
-def _bury(deaths: list[Finding], death: Finding) -> None:
-    """Add a finding, or count it where an earlier one died alike after some of its steps."""
+def _bury(deaths: list[Finding], death: Finding) -> Finding | None:
+    """Add a finding and return it, or count it where an earlier one died alike after some of its steps."""
     for i, earlier in enumerate(deaths):
         if earlier.cause == death.cause and set(earlier.steps) <= set(death.steps):
             deaths[i] = dataclasses.replace(earlier, seen=earlier.seen + 1)
-            return
+            return None
     deaths.append(death)
+    return death
 
 
 def _obituary(code: int | None) -> str:

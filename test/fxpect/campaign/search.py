@@ -12,7 +12,7 @@ import logging
 import random
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from fxpect.campaign.finding import Finding
 from fxpect.campaign.reduction import reduce
 from fxpect.campaign.rewriting import rewritten
 from fxpect.campaign.starts import Start
+from fxpect.campaign.stopping import Stop
 from fxpect.errors import CaptureError, CheckFailure, FxpectError
 from fxpect.examples import Example, inputs_text
 from fxpect.execution import as_pass
@@ -67,7 +68,18 @@ class Tally:
 
 
 class Watcher:
-    """What a search tells while it runs; this one listens to nothing and forbids nothing."""
+    """What a search tells while it runs; this one forbids nothing.
+
+    ``told`` is called with each finding when it is made small, ``stop`` is true from when the search is to end.
+    """
+
+    def __init__(self, told: Callable[[Finding], None] | None = None, stop: Stop | None = None):
+        self.told, self.stop = told, stop
+
+    def found(self, finding: Finding) -> None:
+        """Called once for each finding; what is found later may be counted as one more of it."""
+        if self.told is not None:
+            self.told(finding)
 
     def may_take(self, base: str, edit: Edit) -> bool:
         """Called before an edit is typed; False leaves it out."""
@@ -88,14 +100,15 @@ class Watcher:
 def search(pass_: Any, starts: Sequence[Start], *, examples: int | None = None, seconds: float | None = None,
            seed: int = 0, directions: tuple[str, ...] | None = None, device: Any = None,
            judge_options: dict[str, Any] | None = None, tally: Tally | None = None,
-           watcher: Watcher | None = None, outside: bool = False) -> list[Finding]:
+           watcher: Watcher | None = None, outside: bool = False, told: Callable[[Finding], None] | None = None,
+           stop: Stop | None = None) -> list[Finding]:
     """Explore from every start in this process and return the distinct findings; ``check`` describes the arguments."""
     found = _Search(as_pass(pass_), seed, examples, seconds, directions, {"device": device, **(judge_options or {})},
-                    tally if tally is not None else Tally(), watcher or Watcher(), outside)
+                    tally if tally is not None else Tally(), watcher or Watcher(told, stop), outside)
     forget()
     with _quiet():
         for start in starts:
-            if not start.pattern:
+            if not start.pattern and not found.watcher.stop:
                 found.add(start)
         found.add_patterns([start for start in starts if start.pattern])
         found.explore()
@@ -193,6 +206,8 @@ class _Search:
         room = len(starts) if self.budget is None else self.budget // 3 // PATTERN_EXAMPLES
         examples = []
         for start in starts if room else ():
+            if self.watcher.stop:
+                return
             with contextlib.suppress(CaptureError):  # torch traces some of its patterns in a way of its own
                 examples += start.examples(self._fires)
         for example in sorted(examples, key=_conversions):
@@ -218,14 +233,19 @@ class _Search:
         self._random_walks()
 
     def findings(self) -> list[Finding]:
-        """Return the findings, made small, equal ones merged: nearest to the innocent example first, crashes last."""
+        """Return the findings, made small, equal ones merged: nearest to the innocent example first, crashes last.
+
+        Once the search is to stop they are as they were met.
+        """
         found: dict[causes.Key, Finding] = {}
-        nearest = sorted(self.met.items(), key=lambda item: (len(item[1].example.edits), len(item[0].steps)))
+        nearest = sorted(self.met.items(), key=lambda item: (
+            len(item[1].example.edits), item[1].failure.oracle == "crash", len(item[0].steps)))
         for _, met in nearest:
             mine, finding = self._finding(met)
             known = next((steps for steps in found if steps.explains(mine)), None)
             if known is None:
                 found[mine] = finding
+                self.watcher.found(finding)
             else:
                 first = found[known]
                 also = {*first.also, *finding.also, str(finding.failure.cause)} - {str(first.failure.cause)}
@@ -304,7 +324,7 @@ class _Search:
         return edit
 
     def _open(self, limit: int) -> bool:
-        if self.deadline is not None and time.monotonic() > self.deadline:
+        if self.watcher.stop or self.deadline is not None and time.monotonic() > self.deadline:
             return False
         return self.tally.judged < limit
 
@@ -378,7 +398,7 @@ class _Search:
     # ------------------------------------------------------------------ reporting
 
     def _finding(self, met: _Met) -> tuple[causes.Key, Finding]:
-        small, failure, taken_out = reduce(met.example, met.failure, met.bases, self._judge)
+        small, failure, taken_out = reduce(met.example, met.failure, met.bases, self._judge_smaller)
         result = self._judge(small)
         after = "" if result.execution is None else text_or_dump(result.execution.after)
         cause = causes.key(small, failure, rewritten(result.execution))
@@ -388,6 +408,9 @@ class _Search:
             script=standalone_script(self.pass_, small, failure, seed=self.seed), edits=len(small.edits),
             steps=small.edits, taken_out=taken_out, example=small, failure=failure, seed=self.seed, seen=met.count,
             nth=met.nth, outside=small.outside, also=tuple(sorted(met.labels - {str(failure.cause)})))
+
+    def _judge_smaller(self, example: Example) -> Result:
+        return Result(None, discarded="to stop") if self.watcher.stop else self._judge(example)
 
     def _text(self, example: Example, failure: CheckFailure) -> str:
         """Return the canonical text where it fails too, else that of the program order, which some passes look at."""

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import pathlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from fxpect.commands import exit_codes
@@ -19,6 +19,7 @@ from fxpect.commands.run import jobs
 if TYPE_CHECKING:
     from fxpect.campaign.finding import Finding
     from fxpect.campaign.search import Tally
+    from fxpect.campaign.stopping import Stop
     from fxpect.passes.known_bugs import KnownBug
 
 
@@ -55,13 +56,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run the command; 0 when nothing was found, 1 when something was."""
+    """Run the command; 0 when nothing was found, 1 when something was, 8 when it was stopped before its end."""
+    from fxpect.campaign.stopping import Stop
+
     # Torch's C++ warns of odd graphs past the filters of Python, once for each place in its source.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    total = 0
-    for name, (findings, tally) in _searched(_names(args), args):
-        total += len(findings)
-        _print(name, findings, tally, args)
+    names = _names(args)
+    left, total = list(names), 0
+    with Stop().listening() as stop:
+        for report, findings, tally in _searched(names, args, stop):
+            report.end(findings, tally)
+            left.remove(report.name)
+            total += len(findings)
+    if stop:
+        not_checked = f"; not checked: {', '.join(left)}" if left else ""
+        print(f"fxpect check: stopped by {stop}: what was met until then is told{not_checked}", file=sys.stderr)
+        return exit_codes.STOPPED
     return exit_codes.FAILURES if total else exit_codes.OK
 
 
@@ -76,72 +86,126 @@ def _names(args: argparse.Namespace) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _searched(names: list[str], args: argparse.Namespace) -> Iterator[tuple[str, tuple[list[Finding], Tally]]]:
-    """Yield what is found for each pass, in their order, while others are searched beside it."""
+def _searched(names: list[str], args: argparse.Namespace,
+              stop: Stop) -> Iterator[tuple[_Report, list[Finding], Tally]]:
+    """Yield what is found for each pass: in their order, or as each ends where others are searched beside it."""
     options = {name: getattr(args, name) for name in _OPTIONS}
     if min(args.jobs, len(names)) == 1:
-        yield from ((name, _search(name, options)) for name in names)
+        for name in names:
+            if not stop:
+                report = _Report(name, args)
+                yield report, *_search(name, options, report.told, stop)
         return
     # A fresh process each: a search forks, which is not sound beside other threads.
-    with concurrent.futures.ProcessPoolExecutor(args.jobs, multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(args.jobs, context, _start_worker, (stop,)) as pool:
         try:
-            yield from zip(names, pool.map(_search, names, [options] * len(names)))
+            waiting = {pool.submit(_search_beside, name, options): name for name in names}
+            for done in concurrent.futures.as_completed(waiting):
+                if (answer := done.result()) is not None:
+                    yield _Report(waiting[done], args), *answer
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _search(name: str, options: dict[str, Any]) -> tuple[list[Finding], Tally]:
+def _search(name: str, options: dict[str, Any], told: Callable[[Finding], None] | None,
+            stop: Stop) -> tuple[list[Finding], Tally]:
     """Check one pass; what it returns can cross a process."""
     from fxpect.campaign.plan import check_by_name
     from fxpect.errors import FxpectError
 
-    findings, tally = check_by_name(name, **options)
+    findings, tally = check_by_name(name, told=told, stop=stop, **options)
     tally.flaws = [(direction, FxpectError(str(error))) for direction, error in tally.flaws]
     return [finding.crossing() for finding in findings], tally
 
 
-def _print(name: str, findings: list[Finding], tally: Tally, args: argparse.Namespace) -> None:
-    told = _with_known(findings)
-    if args.json:
-        for finding, bug in told:
-            print(json.dumps({**finding.to_json(), "known": bug.id if bug else None}, sort_keys=True))
-        return
-    shown = told[:args.limit] if args.limit else told
-    for i, (finding, bug) in enumerate(shown, 1):
-        print(f"\n--- {i} of {len(told)}: {finding.cause}  (seen {finding.seen} times)")
+_stop_of_the_pool: Stop
+
+
+def _start_worker(stop: Stop) -> None:
+    """Take over when to stop, which the process that started this one hears of."""
+    global _stop_of_the_pool
+    from fxpect.campaign.stopping import ignore_signals
+
+    _stop_of_the_pool = stop
+    ignore_signals()
+
+
+def _search_beside(name: str, options: dict[str, Any]) -> tuple[list[Finding], Tally] | None:
+    """Check one pass in a process of the pool; None where the pool was stopped before."""
+    return None if _stop_of_the_pool else _search(name, options, None, _stop_of_the_pool)
+
+
+class _Report:
+    """What is printed of one pass: each finding that is news when it is told, the rest and the list at the end."""
+
+    def __init__(self, name: str, args: argparse.Namespace):
+        self.name, self.args = name, args
+        self.shown: dict[Any, tuple[Finding, KnownBug | None]] = {}
+
+    def told(self, finding: Finding) -> None:
+        """Print a finding unless the table of known bugs explains it."""
+        if (bug := _explanation(finding)) is None:
+            self._show(finding, bug)
+
+    def end(self, findings: list[Finding], tally: Tally) -> None:
+        """Print what was not told yet, what is news first, and for a person the list of all."""
+        left = [(finding, _explanation(finding)) for finding in findings if _mark(finding) not in self.shown]
+        for finding, bug in sorted(left, key=lambda pair: pair[1] is not None):
+            self._show(finding, bug)
+        if not self.args.json:
+            self._sum_up(tally)
+        if not tally.fired:
+            print(f"{self.name}: the pass never changed the graph: no finding says nothing here", file=sys.stderr)
+
+    def _show(self, finding: Finding, bug: KnownBug | None) -> None:
+        self.shown[_mark(finding)] = finding, bug
+        i = len(self.shown)
+        if self.args.json:
+            print(json.dumps({**finding.to_json(), "known": bug.id if bug else None}, sort_keys=True), flush=True)
+            return
+        if self.args.limit and i > self.args.limit:
+            return
+        print(f"\n--- {i}: {finding.cause}  (seen {finding.seen} time{'s' * (finding.seen != 1)})")
         print(finding)
         if bug is not None:
             print(f"  known: {bug.id}: {bug.when}")
         print(f"  pin: {finding.pin()}")
-        if args.out is not None:
-            args.out.mkdir(parents=True, exist_ok=True)
-            path = args.out / f"{name.replace(':', '.')}_{i:03d}.py"
+        if self.args.out is not None:
+            self.args.out.mkdir(parents=True, exist_ok=True)
+            path = self.args.out / f"{self.name.replace(':', '.')}_{i:03d}.py"
             path.write_text(finding.script, encoding="utf-8")
             print(f"  script: python {path}")
-    print()
-    if len(shown) < len(told):
-        print(f"{len(told) - len(shown)} more; leave --limit out to see them")
-    for i, (finding, bug) in enumerate(told, 1):
-        steps = finding.told_steps() or "the innocent model itself"
-        print(f"{i:>4}  {finding.oracle:<13} {steps}{f'  (known: {bug.id})' if bug else ''}")
-    known = sum(bug is not None for _, bug in told)
-    found = f"{len(told)} finding{'s' * (len(told) != 1)}" + (f", {known} of them known" if known else "")
-    print(f"{name}: {found}; {tally.judged} examples judged, the pass rewrote {tally.fired} of them; "
-          f"{tally.discarded} did not run, {tally.untyped} did not type; {tally.seconds:.1f} s; seed {args.seed}")
-    if not tally.fired:
-        print(f"{name}: the pass never changed the graph: no finding says nothing here", file=sys.stderr)
+        sys.stdout.flush()
+
+    def _sum_up(self, tally: Tally) -> None:
+        print()
+        told = self.shown.values()
+        if 0 < self.args.limit < len(told):
+            print(f"{len(told) - self.args.limit} more; leave --limit out to see them")
+        for i, (finding, bug) in enumerate(told, 1):
+            steps = finding.told_steps() or "the innocent model itself"
+            print(f"{i:>4}  {finding.oracle:<13} {steps}{f'  (known: {bug.id})' if bug else ''}")
+        known = sum(bug is not None for _, bug in told)
+        found = f"{len(told)} finding{'s' * (len(told) != 1)}" + (f", {known} of them known" if known else "")
+        print(f"{self.name}: {found}; {tally.judged} examples judged, the pass rewrote {tally.fired} of them; "
+              f"{tally.discarded} did not run, {tally.untyped} did not type; {tally.seconds:.1f} s; "
+              f"seed {self.args.seed}", flush=True)
 
 
-def _with_known(findings: list[Finding]) -> list[tuple[Finding, KnownBug | None]]:
-    """Return each finding with the entry of the table of known bugs that explains it, if any: what is news first."""
+def _mark(finding: Finding) -> Any:
+    """Return what tells two findings of a pass apart, whatever else is counted as one more of them."""
+    return finding.cause, finding.failure.views
+
+
+def _explanation(finding: Finding) -> KnownBug | None:
+    """Return the entry of the table of known bugs that explains a finding, if any."""
     from fxpect.errors import FxpectError
     from fxpect.passes.known_bugs import explanation, load, table_path
 
     try:
         path = table_path()
     except FxpectError:  # there is no fixtures folder here
-        return [(finding, None) for finding in findings]
+        return None
     bugs = load(path) if path.is_file() else ()
-    told = [(each, explanation(bugs, each.pass_name, each.failure, each.before, each.inputs, each.steps))
-            for each in findings]
-    return sorted(told, key=lambda pair: pair[1] is not None)
+    return explanation(bugs, finding.pass_name, finding.failure, finding.before, finding.inputs, finding.steps)

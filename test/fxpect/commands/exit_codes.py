@@ -10,6 +10,7 @@ PENDING = 4
 NOTHING_RAN = 5
 CORRUPT = 6
 OUTDATED = 7
+STOPPED = 8
 INTERRUPTED = 130
 
 TABLE: tuple[tuple[int, str], ...] = (
@@ -21,6 +22,7 @@ TABLE: tuple[tuple[int, str], ...] = (
     (NOTHING_RAN, "no test ran"),
     (CORRUPT, "a stored file cannot be trusted"),
     (OUTDATED, "a proposal is outdated: the stored case changed since"),
+    (STOPPED, "a check was stopped before its end, and told what it met until then"),
     (INTERRUPTED, "interrupted from the keyboard"),
 )
 

@@ -24,6 +24,9 @@ _NAMELESS = ("<genexpr>", "<listcomp>", "<dictcomp>", "<setcomp>", "<lambda>")
 _NAMELIKE = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|%\w+|\[[^\]]*\]|\([^)]*\)|\S*[\d_<>=/.]\S*")
 # autograd refuses to write to some views and leaves: one cause, whichever operator wrote.
 _REFUSED_WRITE = re.compile(r"is a view and is being modified inplace|grad is being used in an in-place operation")
+# What operators say of operands whose dtypes differ, each in its words, and some in others for another operand.
+_SEVERAL_DTYPES = re.compile(r"(?i)have (?:the )?same dtype|expected scalar type \w+ but found \w+"
+                             r"|type \(.*\) and (?:weight|bias) type \(.*\) should be the same")
 _QUALIFIED = re.compile(r"(?<=:)(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_]\w*:)")
 WORDS = 8
 
@@ -81,7 +84,8 @@ def crash_cause(what: str, error: BaseException, function: str | None = None) ->
     kind = "RuntimeError" if isinstance(error, NotImplementedError) else type(error).__name__
     if _REFUSED_WRITE.search(str(error)):
         return f"crash:{what}:{kind}:write in place refused"
-    return f"crash:{what}:{kind}:{function or raising_function(error)}:{first_words(str(error))}"
+    words = "several dtypes" if _SEVERAL_DTYPES.search(str(error)) else first_words(str(error))
+    return f"crash:{what}:{kind}:{function or raising_function(error)}:{words}"
 
 
 def in_one_line(error: BaseException, limit: int = 300) -> str:
