@@ -109,6 +109,7 @@ class KeyTests(unittest.TestCase):
                  "close torch.float16")
         for label, *ways in (("numerics:dtype", *dtype),
                              ("numerics:values", "extreme torch.int8", "extreme torch.uint8"),
+                             ("numerics:values", "one input double", "cat operand of dtype half", "to f16 after mul"),
                              ("numerics:shape", "conv1d.padding as keyword", "conv2d.stride as keyword"),
                              ("numerics:dtype", "conv2d under autocast", "batch_norm under autocast"),
                              ("numerics:values", "leading dim added", "a dim put in", "linear operand of higher rank"),
@@ -120,6 +121,7 @@ class KeyTests(unittest.TestCase):
                 self.apart(key(label, first, rewrite=cat), key(label, second, rewrite=stack))
                 self.apart(key(label, first), key(label, second))
         for label, first, second in (("numerics:values", *dtype[:2]),
+                                     ("numerics:nan", "one input half", "to f16 after mul"),
                                      ("numerics:values", "sum.dim as keyword", "mean.dim as keyword"),
                                      ("numerics:values", "Conv1d with a hook", "Linear with a hook"),
                                      ("numerics:values", "leading dim added", "leading dim removed"),
@@ -145,6 +147,11 @@ class KeyTests(unittest.TestCase):
         """Wrong metadata of a node that the pass made is named by its operator; stale metadata is one cause."""
         self.assertEqual(str(key("metadata:stride", node="permute_2")), "metadata:stride at permute")
         self.explained(key("metadata:stride-stale", node="relu"), key("metadata:stride-stale", node="clone_1"))
+
+    def test_what_a_person_reads(self):
+        """The steps stand in the order in which they were taken, each with its way."""
+        self.assertEqual(str(key("numerics:nan", "sub.alpha changed, not finite", "extra user of add")),
+                         "numerics:nan | sub.alpha changed, not finite + extra user of add")
 
     def test_the_root_of_several(self):
         """Of the failures of one example the most telling is kept: a crash before numbers before metadata."""

@@ -2,9 +2,11 @@
 
 import ctypes
 import functools
+import itertools
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,7 +22,8 @@ from fxpect import T
 from fxpect.campaign import plan
 from fxpect.campaign.check import Start, check_starts
 from fxpect.campaign.finding import Parcel
-from fxpect.campaign.search import Tally
+from fxpect.campaign.search import DEFAULT_EXAMPLES, Tally
+from fxpect.campaign.stopping import Stop
 from fxpect.capture import capture
 from fxpect.contracts import Contract
 from fxpect.errors import CaptureError
@@ -315,6 +318,20 @@ class PatternTests(unittest.TestCase):
         self.assertEqual([start.pattern for start in starts("fx.merge_matmul")], [""])
 
 
+    def test_how_many_examples_by_default(self):
+        """The catalogue says how many for a slow pass; what is asked for is done; others have the usual number."""
+        def examples(*args, **options):
+            with mock.patch.object(plan, "check_starts", return_value=[]) as called:
+                plan.check_by_name(*args, **options)
+            return called.call_args.kwargs["examples"]
+
+        slow = "fx.optimize_for_inference"
+        self.assertEqual(examples(slow), find(slow).examples)
+        self.assertLess(find(slow).examples, DEFAULT_EXAMPLES)
+        self.assertEqual(examples(slow, examples=5000), 5000)
+        self.assertIsNone(examples("fx.merge_matmul"))
+
+
 class IsolationTests(unittest.TestCase):
     """A pass that ends or holds up the process is one finding with its input, and the search goes on."""
 
@@ -368,6 +385,38 @@ class IsolationTests(unittest.TestCase):
         self.assertEqual(sum(f.seen for f in found), 5)
         self.assertEqual(len({f.before for f in found}), len(found))
         self.assertGreater(len(found), 2)
+
+    def test_each_finding_is_told_once(self):
+        """What a child found before it died is not told again by the next; two deaths are two findings."""
+        def dies(gm):
+            if any(node.target in (torch.neg, "neg") for node in gm.graph.nodes):
+                ctypes.string_at(0)
+            return sink_cat(gm)
+
+        told = []
+        found = isolated_check(dies, model, T(2, 8), T(2, 2), capture="dynamo", examples=60, dynamic=False,
+                               directions=("extra_users", "outputs"), told=told.append)
+
+        self.assertEqual(sorted(finding.mark for finding in told), sorted(finding.mark for finding in found))
+        self.assertGreater(len([finding for finding in found if "SIGSEGV" in finding.cause]), 1)
+        self.assertTrue([finding for finding in found if "SIGSEGV" not in finding.cause])
+
+    def test_stopped(self):
+        """A search that is to stop tells what it met, as it was met; where its process dies, no other starts."""
+        for how in (lambda: None, lambda: ctypes.string_at(0)):
+            stop, calls, tally = Stop(), itertools.count(), Tally()
+
+            def asks(gm, stop=stop, calls=calls, how=how):
+                if next(calls) == 20:
+                    stop.ask(signal.SIGTERM)
+                    how()
+                return sink_cat(gm)
+
+            found = isolated_check(asks, model, T(2, 8), T(2, 2), capture="dynamo", examples=3000, stop=stop,
+                                   directions=("extra_users",), tally=tally)
+            self.assertLess(tally.judged, 30)
+            self.assertEqual(any(tells_of_extra_user(finding) for finding in found), tally.judged > 0, causes(found))
+            self.assertEqual([finding.taken_out for finding in found], [()] * len(found))
 
     def test_examples_that_hold_are_not_put_into_words(self):
         """No canonical text is made for an example before it ends a child."""

@@ -6,7 +6,7 @@ import json
 import unittest
 
 from fxpect.commands.main import main
-from fxpect.passes.catalogue import catalogue
+from fxpect.passes.catalogue import catalogue, find
 
 
 def run(*words):
@@ -56,6 +56,12 @@ class PassesTests(unittest.TestCase):
         _, printed, _ = run("joint.mul_softmax_pattern")
         self.assertIn("is not judged by: stability:not-idempotent", printed)
         self.assertIn("(what it makes holds the pattern again", printed)
+
+    def test_a_slow_pass_says_how_many_examples(self):
+        """A check of a slow pass judges fewer examples by default, of any other the usual number."""
+        self.assertIn(f"  is slow: check judges {find('fx.optimize_for_inference').examples} examples unless "
+                      "--examples says otherwise\n", run("fx.optimize_for_inference")[1])
+        self.assertNotIn("is slow", run("split_cat_pass")[1])
 
     def test_what_is_left_out(self):
         """The passes that cannot fire on a CPU are listed with the reason."""

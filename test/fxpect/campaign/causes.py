@@ -34,8 +34,10 @@ _SAME = tuple((re.compile(pattern), what) for pattern, what in (
 ))
 # So do these where, all told, the pass did the same to the graph: what they were done to says nothing of its own.
 _SAME_REWRITE = tuple((re.compile(pattern), re.compile(label), what) for pattern, label, what in (
-    (r"one input \S+|\S+ operand of dtype \w+|cast to \S+ after .*|\w+ torch\.\w+|\S+ -> \S+", r".*:dtype",
-     "a value of another dtype"),
+    (r"one input \S+|\S+ operand of dtype \w+|(?:cast )?to \S+ after .*|\w+ torch\.\w+|\S+ -> \S+",
+     r".*:dtype", "a value of another dtype"),
+    (r"(?:one input|\S+ operand of dtype) (?:half|float|double)|(?:cast )?to (?:torch\.)?b?f(?:loat)?\d+ after .*",
+     r".*:values", "a value of another float dtype"),
     (r"(\w+) torch\.u?int\d+", r".*", r"\1 integers"),
     (r"(\S+)\.\w+ as keyword", r".*", r"\1 by keyword"),
     (r"\S+ (under autocast|without gradients)", r".*", r"a call \1"),
@@ -53,7 +55,8 @@ class Key:
 
     A trigger says what was done and, after ", ", in which way: "add.alpha changed, not finite". ``steps`` holds
     all these parts, ``ways`` the same but equal for steps that try the same thing, ``kinds`` the first of each of
-    these. ``views`` are the operators whose results the pass made views, where that is what fails.
+    these. ``views`` are the operators whose results the pass made views, where that is what fails, ``triggers`` what
+    a person reads.
     """
 
     label: str
@@ -62,6 +65,7 @@ class Key:
     kinds: frozenset[str]
     ways: frozenset[str]
     views: frozenset[str] = frozenset()
+    triggers: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     def explains(self, other: Key) -> bool:
         """Whether a failure with the other key is one more of this.
@@ -90,7 +94,7 @@ class Key:
         return self.family == other.family and self.steps <= other.steps
 
     def __str__(self) -> str:
-        return f"{self.label} | {' + '.join(sorted(self.steps))}" if self.steps else self.label
+        return f"{self.label} | {' + '.join(self.triggers)}" if self.triggers else self.label
 
 
 def _looks_on(kind: str) -> bool:
@@ -119,7 +123,7 @@ def key(example: Example, failure: CheckFailure, rewrite: frozenset[str] = froze
     ways = [[_way(part, label, rewrite) for part in parts] for parts in triggers]
     return Key(label, _family(failure), frozenset(part for parts in triggers for part in parts),
                frozenset(parts[0] for parts in ways), frozenset(way for parts in ways for way in parts),
-               frozenset(failure.views))
+               frozenset(failure.views), tuple(", ".join(parts) for parts in triggers))
 
 
 def tells_more(new: CheckFailure, old: CheckFailure) -> bool:

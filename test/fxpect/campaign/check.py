@@ -30,7 +30,8 @@ def check(pass_: Any, model: Any, *inputs: Any, capture: str | None = None, exam
     with dynamic shapes, ``directions`` names the kinds of edits (default all), ``frozen`` keeps parameters as
     attributes, ``contract`` is what the explored graphs keep (default that of the capture), ``outside`` also explores
     what breaks it, ``tally`` is filled with what was done, ``told`` is called with each finding as soon as it is made
-    small, and a ``stop`` (``fxpect.campaign.stopping``) ends the search with what it met until then. Raises ``CaptureError`` when the model cannot be captured.
+    small, and a ``stop`` (``fxpect.campaign.stopping``) ends the search with what it met until then. Raises
+    ``CaptureError`` when the model cannot be captured.
     """
     return check_starts(pass_, [Start(model, inputs, capture, frozen, dynamic, contract)], examples=examples,
                         seconds=seconds, seed=seed, isolate=isolate, **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from fxpect.contracts import Contract
@@ -13,6 +14,7 @@ from fxpect.specs.writing import spec_call
 from fxpect.text.diff import in_words
 from fxpect.text.naming import source_word
 
+_REMOVED = re.compile(r"(.*) (removed, .* read instead)")
 _INPUT = re.compile(r"\b[lL]_\w*_\b")  # as Dynamo calls it
 
 
@@ -78,6 +80,11 @@ class Finding:
     also: tuple[str, ...] = ()
     taken_out: tuple[str, ...] = ()
 
+    @property
+    def mark(self) -> tuple[Any, ...]:
+        """What tells two findings of one search apart, whatever else is counted as one more of them."""
+        return self.cause, self.failure.views, self.before
+
     def example_inputs(self) -> list[Any]:
         """Return fresh real arguments, one per placeholder of ``before``."""
         return self.example.realize(seed=self.seed)
@@ -110,7 +117,7 @@ class Finding:
         if self.outside:
             steps += f" (outside of what {self.example.capture} graphs are: no graph that torch makes shows it)"
         lines = [f"[{self.oracle}] pass {self.pass_name}: {self.message}", f"  steps from the innocent model: {steps}",
-                 *([f"  then made smaller: {'; '.join(self.taken_out)}"] if self.taken_out else []),
+                 *([f"  then made smaller: {'; '.join(_grouped(self.taken_out))}"] if self.taken_out else []),
                  *([f"  also seen as: {', '.join(self.also)}"] if self.also else []),
                  f"  inputs: {self.inputs}"]
         if self.after:
@@ -121,6 +128,15 @@ class Finding:
             same = head == _signature(self.before)[0]
             lines += ["  after, of the same inputs:", _indented(body)] if same else ["  after:", _indented(self.after)]
         return "\n".join(lines)
+
+
+def _grouped(taken_out: Iterable[str]) -> list[str]:
+    """Return what was taken out, at once where one value is read instead: "a, b removed, x read instead"."""
+    groups: dict[str, list[str]] = {}
+    for what in taken_out:
+        removed = _REMOVED.fullmatch(what)
+        groups.setdefault(removed[2] if removed else what, []).extend([removed[1]] if removed else [])
+    return [f"{', '.join(names)} {what}" if names else what for what, names in groups.items()]
 
 
 def _signature(text: str) -> tuple[str, str]:

@@ -54,9 +54,8 @@ def isolated_search(pass_: Any, starts: Sequence[Start], *, timeout: float = 20.
 
     def found(finding: Finding) -> None:
         """Tell a finding once: the child that comes after one that died meets it again."""
-        mark = finding.cause, finding.failure.views
-        if mark not in met:
-            met[mark] = finding
+        if finding.mark not in met:
+            met[finding.mark] = finding
             if told is not None:
                 told(finding)
 

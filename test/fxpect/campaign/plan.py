@@ -17,16 +17,18 @@ from fxpect.specs import parse_spec
 
 
 def check_by_name(name: str, *, model: str | None = None, inputs: str | None = None, capture: str | None = None,
-                  **options: Any) -> tuple[list[Finding], Tally]:
+                  examples: int | None = None, **options: Any) -> tuple[list[Finding], Tally]:
     """Check one pass by name; returns its distinct findings over all its models, and what was done.
 
     ``name`` is of the catalogue, or "package.module:object" (which needs ``model`` and ``inputs``). The budget of
     ``examples`` is for all models together, by default at least 300 for each and 60 for each of the pass's own patterns
-    that computes what no model does. The rest is as for ``fxpect.check``.
+    that computes what no model does, or what the catalogue says of a slow pass. The rest is as for ``fxpect.check``.
     """
     pass_, starts, judging = _resolve(name, model, inputs, capture)
+    if examples is None and ":" not in name:
+        examples = find(name).examples
     tally = Tally()
-    return check_starts(pass_, starts, judge_options=judging, tally=tally, **options), tally
+    return check_starts(pass_, starts, judge_options=judging, tally=tally, examples=examples, **options), tally
 
 
 def _resolve(name: str, model: str | None, inputs: str | None,

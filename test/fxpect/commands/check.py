@@ -40,7 +40,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--capture",
                         help="which graph the pass is given; default: the catalogue's, else the first that fires")
     parser.add_argument("--examples", type=int, help="how many examples are judged, for all models together "
-                                                     "(default 3000, or 300 for each, and 60 for each pattern)")
+                                                     "(default 3000, or 300 for each, and 60 for each pattern; "
+                                                     "fewer for a slow pass, see fxpect passes PASS)")
     parser.add_argument("--seconds", type=float, help="stop after so long")
     parser.add_argument("--seed", type=int, default=0, help="another seed walks another way (default 0)")
     parser.add_argument("--device", help="run every example there (default cpu, or FXPECT_DEVICE)")
@@ -150,7 +151,7 @@ class _Report:
 
     def end(self, findings: list[Finding], tally: Tally) -> None:
         """Print what was not told yet, what is news first, and for a person the list of all."""
-        left = [(finding, _explanation(finding)) for finding in findings if _mark(finding) not in self.shown]
+        left = [(finding, _explanation(finding)) for finding in findings if finding.mark not in self.shown]
         for finding, bug in sorted(left, key=lambda pair: pair[1] is not None):
             self._show(finding, bug)
         if not self.args.json:
@@ -159,7 +160,7 @@ class _Report:
             print(f"{self.name}: the pass never changed the graph: no finding says nothing here", file=sys.stderr)
 
     def _show(self, finding: Finding, bug: KnownBug | None) -> None:
-        self.shown[_mark(finding)] = finding, bug
+        self.shown[finding.mark] = finding, bug
         i = len(self.shown)
         if self.args.json:
             print(json.dumps({**finding.to_json(), "known": bug.id if bug else None}, sort_keys=True), flush=True)
@@ -191,11 +192,6 @@ class _Report:
         print(f"{self.name}: {found}; {tally.judged} examples judged, the pass rewrote {tally.fired} of them; "
               f"{tally.discarded} did not run, {tally.untyped} did not type; {tally.seconds:.1f} s; "
               f"seed {self.args.seed}", flush=True)
-
-
-def _mark(finding: Finding) -> Any:
-    """Return what tells two findings of a pass apart, whatever else is counted as one more of them."""
-    return finding.cause, finding.failure.views
 
 
 def _explanation(finding: Finding) -> KnownBug | None:

@@ -63,7 +63,7 @@ def _record(entry: Any, patterns: bool = False) -> dict[str, Any]:
         "name": entry.name, "stage": entry.stage, "capture": entry.capture, "kind": entry.kind,
         "does": entry.does,
         "options": entry.options, "torch": entry.torch, "frozen": entry.frozen, "after": list(entry.after),
-        "forgives": sorted(entry.severity), "why": entry.why, "writes": entry.writes,
+        "forgives": sorted(entry.severity), "why": entry.why, "writes": entry.writes, "examples": entry.examples,
         "models": [{"name": model.name, "capture": model.capture or entry.capture,
                     "inputs": [repr(spec) for spec in model.inputs], "what": _what(model.model)}
                    for model in entry.models],
@@ -88,6 +88,8 @@ def _in_full(record: dict[str, Any]) -> str:
     if record["forgives"]:
         why = f" ({record['why']})" if record["why"] else ""
         lines.append(f"  is not judged by: {', '.join(record['forgives'])}{why}")
+    if record["examples"]:
+        lines.append(f"  is slow: check judges {record['examples']} examples unless --examples says otherwise")
     for model in record["models"]:
         inputs = ", ".join(model["inputs"])
         lines.append(f"  model {model['name']} [{model['capture']}] ({inputs})  {model['what']}")

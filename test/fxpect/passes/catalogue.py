@@ -108,7 +108,8 @@ class CataloguedPass:
     so texts are compared without them. ``off`` names oracles that cannot judge this pass. ``why`` gives
     the reason. ``writes`` says what a firing pass changes: "graph", or only the "order" of independent
     nodes, their "names", or their "types" (``node.type``). ``dormant`` are the models that it rewrites on another
-    torch alone, which the catalogue fills in: it may go wrong next to them all the same.
+    torch alone, which the catalogue fills in: it may go wrong next to them all the same. ``examples`` is how many a
+    check judges unless it is told, for a pass so slow that the usual number takes more than two minutes.
     """
 
     name: str
@@ -131,6 +132,7 @@ class CataloguedPass:
     why: str = ""
     writes: str = "graph"
     dormant: tuple[Innocent, ...] = ()
+    examples: int | None = None
 
     def __post_init__(self) -> None:
         if self.stage not in STAGES:
