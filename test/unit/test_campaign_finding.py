@@ -21,6 +21,17 @@ def told(**fields):
 class ReportTests(unittest.TestCase):
     """The lines of a report."""
 
+    def test_where_it_fails(self):
+        """The first line names pass and node, where there is one; a message of two lines stays within its finding."""
+        self.assertTrue(told().startswith("[numerics] pass my_pass: output 0: values\n  steps from the innocent model: "
+                                          "dtypes: x: torch.float16\n"))
+        failure = CheckFailure("metadata", "meta of relu", node="relu")
+        for finding in (dataclasses.replace(FINDING, failure=failure, message="one\ntwo", steps=()),
+                        dataclasses.replace(FINDING, failure=failure, message="one\ntwo", steps=()).crossing()):
+            self.assertTrue(str(finding).startswith(
+                "[numerics] pass my_pass node relu: one\n  two\n  steps from the innocent model: none, it is the "
+                "innocent model itself\n"), str(finding))
+
     def test_what_was_taken_out(self):
         """Operators in whose place one value is read are named at once; without any the line is left out."""
         removed = [f"{name} removed, {source} read instead"

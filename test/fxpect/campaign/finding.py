@@ -91,7 +91,8 @@ class Finding:
 
     def crossing(self) -> Finding:
         """Return the finding without what cannot cross a process: live graphs and the exception's cause."""
-        failure = type(self.failure)(self.oracle, self.message, pass_name=self.pass_name, cause=self.failure.cause)
+        failure = type(self.failure)(self.oracle, self.message, pass_name=self.pass_name, node=self.failure.node,
+                                     cause=self.failure.cause)
         failure.views = self.failure.views
         parcel = self.example if isinstance(self.example, Parcel) else Parcel.of(self.example)
         return dataclasses.replace(self, failure=failure, example=parcel)
@@ -113,10 +114,12 @@ class Finding:
         return _INPUT.sub(lambda found: source_word(found[0]), "; ".join(self.steps))
 
     def __str__(self) -> str:
-        steps = self.told_steps() or "none"
+        steps = self.told_steps() or "none, it is the innocent model itself"
+        node = f" node {self.failure.node}" if self.failure.node else ""
+        message = self.message.replace("\n", "\n  ")
         if self.outside:
             steps += f" (outside of what {self.example.capture} graphs are: no graph that torch makes shows it)"
-        lines = [f"[{self.oracle}] pass {self.pass_name}: {self.message}", f"  steps from the innocent model: {steps}",
+        lines = [f"[{self.oracle}] pass {self.pass_name}{node}: {message}", f"  steps from the innocent model: {steps}",
                  *([f"  then made smaller: {'; '.join(_grouped(self.taken_out))}"] if self.taken_out else []),
                  *([f"  also seen as: {', '.join(self.also)}"] if self.also else []),
                  f"  inputs: {self.inputs}"]
