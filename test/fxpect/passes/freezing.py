@@ -146,7 +146,7 @@ def passes() -> list[CataloguedPass]:
                Innocent("one_dim", seeded(ScaledConv1d), (T(2, 3, 4),)),
                Innocent("transposed", seeded(DoubledTransposedConv), (T(2, 4, 5, 5),)),
                Innocent("addmm", seeded(BiasedProduct), (T(3, 4),)),
-               options=FREEZING + ", enable_linear_binary_folding = True", after=PREPARED),
+               options=FREEZING + ", enable_linear_binary_folding = True", after=PREPARED, examples=2000),
         _entry("constant_fold", "computes what depends on constants alone",
                recipe(fold_constants, "_inductor.constant_folding"),
                Innocent("arithmetic", seeded(ConstantArithmetic), (T(3, 4),)),
@@ -164,7 +164,7 @@ def passes() -> list[CataloguedPass]:
                Innocent("two", seeded(TwoHeads), (T(3, 4),)),
                Innocent("three", seeded(ThreeHeads, False), (T(3, 4),)),
                Innocent("bias", seeded(ThreeHeads, True), (T(3, 4),)),
-               options=FREEZING + ", cpp.enable_concat_linear = True", after=PREPARED),
+               options=FREEZING + ", cpp.enable_concat_linear = True", after=PREPARED, examples=1200),
         _entry("unnecessary_dtype_convert", "removes a conversion to the dtype there is",
                recipe(frozen_patterns, "freezing_patterns", handlers=["unnecessary_dtype_convert"],
                       settings={}),
@@ -174,7 +174,8 @@ def passes() -> list[CataloguedPass]:
                Innocent("norm", seeded(ConvNorm), image),
                Innocent("layers", seeded(TwoLayers), (T(3, 4),)),
                Innocent("shared", seeded(SharedLinear), (T(3, 4),)), options=FREEZING,
-               idempotent=False, off=("metadata", "numerics:stride", "numerics:random-values"), why=PACKED),
+               idempotent=False, off=("metadata", "numerics:stride", "numerics:random-values"), why=PACKED,
+               examples=1800),
     ]
 
 

@@ -302,7 +302,7 @@ def _inference() -> list[CataloguedPass]:
                Innocent("stack", seeded(m.ConvStack), image),
                Innocent("average", seeded(m.ConvAverage), image),
                Innocent("sum", seeded(m.SumOfConvs), image), inference=True, idempotent=False,
-               why="a second run puts layout changes around those of the first"),
+               why="a second run puts layout changes around those of the first", examples=800),
     ]
 
 

@@ -198,7 +198,7 @@ def _patterns() -> list[CataloguedPass]:
               Innocent("div", m.attention_div, heads), Innocent("mul", m.attention_mul, heads),
               Innocent("mask", m.attention_masked, (*heads, T(1, 1, 8, 8))),
               Innocent("plain_mask", m.attention_masked, (*heads, T(8, 8))), home="fuse_attention",
-              after=("joint.remove_noop_ops", "joint.early_patterns")),
+              after=("joint.remove_noop_ops", "joint.early_patterns"), examples=900),
         named("randperm_index", "indexes by a permutation without checks or atomic adds",
               ["randperm_index_pattern", "randperm_index_full_pattern", "randperm_index_add_pattern",
                "randperm_index_add_full_pattern"],
