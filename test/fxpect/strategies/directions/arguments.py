@@ -6,7 +6,7 @@ import functools
 import inspect
 import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -108,32 +108,14 @@ def values(d: Draft) -> Iterator[Edit]:
 
 
 def together(d: Draft) -> Iterator[Edit]:
-    """One dim changed at every call that names it, so that a pattern still fits along another dim.
+    """A constant that calls alike have, such as the sizes of the views of all pieces, changed at all of them.
 
-    Another constant that calls alike have, such as the sizes of the views of all pieces, changed at all of them. The
-    pieces that calls alike take, rotated, with one of them counted from the end. A constant without dims, of a
+    The pieces that calls alike take, rotated, with one of them counted from the end. A constant without dims, of a
     number that the narrow dtype of what stands beside it cannot hold.
     """
     yield from _rotated(d)
     yield from _wider_constants(d)
     yield from _changed_alike(d)
-    named: dict[int, list[tuple[str, str]]] = {}
-    for node in d.calls():
-        for slot in slots(node) if node.op != "call_module" else []:
-            if slot.given and slot.param.name in DIM_NAMES and type(slot.value) is int:
-                named.setdefault(slot.value, []).append((node.name, slot.param.name))
-    rank = max((t.dim() for t in map(d.tensor, d.tensors()) if t is not None), default=0)
-    for old, places in named.items():
-        for new in range(-rank, rank):
-            if new == old or len(places) < 2 or not _all_try(d, places, new):
-                continue
-
-            def apply(draft: Draft, places=places, new=new):
-                for name, param in places:
-                    assign(draft, draft.node(name), param, new)
-
-            what = "negative" if new < 0 <= old else "positive" if old < 0 <= new else "other"
-            yield Edit("together", f"every dim {old} -> {new}", f"every dim {what}", apply)
 
 
 def _changed_alike(d: Draft) -> Iterator[Edit]:
@@ -147,7 +129,7 @@ def _changed_alike(d: Draft) -> Iterator[Edit]:
         if len(members) < 2:
             continue
         for value in other_values(d, *members[0]):
-            if not _all_try(d, [(node.name, name) for node, _ in members], value):
+            if not d.trial.fits(calls=changed_calls((node, name, value) for node, _ in members)):
                 continue
 
             def apply(draft: Draft, names=tuple(node.name for node, _ in members), name=name, value=value):
@@ -178,11 +160,7 @@ def _rotated(d: Draft) -> Iterator[Edit]:
         backwards = [count - 1, *range(len(values) - 1)]
         for what, order in (("rotated", [*values[1:], values[0]]), ("last first", backwards),
                             ("last first, counted from the end", [-1, *backwards[1:]])):
-            calls = {}
-            for (node, _), value in zip(members, order):
-                call = _Change(node)
-                assign(call, call, name, value)
-                calls[node] = Call(call.op, call.target, call.args, call.kwargs)
+            calls = changed_calls((node, name, value) for (node, _), value in zip(members, order))
             if order == values or not d.trial.fits(calls=calls):
                 continue
 
@@ -217,14 +195,6 @@ def _wider_constants(d: Draft) -> Iterator[Edit]:
 
             yield Edit("together", f"{node.name}: {number}, {wide}, without dims, added to {other}, {narrow}",
                        "a constant without dims of a wider dtype", apply)
-
-
-def _all_try(d: Draft, places: list[tuple[str, str]], new: int) -> bool:
-    calls: dict[Node, _Change] = {}
-    for name, param in places:
-        call = calls.setdefault(d.node(name), _Change(d.node(name)))
-        assign(call, call, param, new)
-    return d.trial.fits(calls={node: Call(c.op, c.target, c.args, c.kwargs) for node, c in calls.items()})
 
 
 def sequences(d: Draft) -> Iterator[Edit]:
@@ -334,6 +304,15 @@ class _Change:
 
     def set_args(self, node: Any, args: Any, kwargs: Any = None) -> None:
         self.args, self.kwargs = tuple(args), self.kwargs if kwargs is None else kwargs
+
+
+def changed_calls(changes: Iterable[tuple[Node, str, Any]]) -> dict[Node, Call]:
+    """Return the calls after parameters were given other values: for each a call, the parameter and its value."""
+    calls: dict[Node, _Change] = {}
+    for node, param, value in changes:
+        call = calls.setdefault(node, _Change(node))
+        assign(call, call, param, value)
+    return {node: Call(c.op, c.target, c.args, c.kwargs) for node, c in calls.items()}
 
 
 def tries(d: Draft, node: Node, change: Callable[[Any, Any], None], *others: Node) -> bool:

@@ -30,9 +30,7 @@ def dtypes(d: Draft) -> Iterator[Edit]:
     """
     for dtype in (*FLOATS, *INTEGERS, torch.complex64, torch.float32):
         def change(spec: TensorSpec, dtype=dtype):
-            grad = spec.requires_grad and dtype.is_floating_point
-            values = spec.values if dtype.is_floating_point and spec.values != "normal" else None
-            return spec.replace(dtype=dtype, requires_grad=grad, values=values)
+            return in_dtype(spec, dtype)
 
         for i in _tensor_inputs(d):
             yield from _on(d, "dtypes", [i], change, f"{dtype}", f"one input {dtype_class(dtype)}")
@@ -184,6 +182,13 @@ def dtype_class(dtype: torch.dtype) -> str:
     if not dtype.is_floating_point:
         return "unsigned" if dtype == torch.uint8 else "integer"
     return {torch.float64: "double", torch.float32: "float"}.get(dtype, "half")
+
+
+def in_dtype(spec: TensorSpec, dtype: torch.dtype) -> TensorSpec:
+    """Return the spec with another dtype, and without what that one does not have."""
+    grad = spec.requires_grad and dtype.is_floating_point
+    values = spec.values if dtype.is_floating_point and spec.values != "normal" else None
+    return spec.replace(dtype=dtype, requires_grad=grad, values=values)
 
 
 def _tensor_inputs(d: Draft, dynamic: bool = False) -> list[int]:
