@@ -64,6 +64,10 @@ def _rejoined(x: torch.Tensor) -> torch.Tensor:
     return torch.cat(x.split(1, 1), 1)
 
 
+def _rejoined_thirds(x: torch.Tensor) -> torch.Tensor:
+    return torch.cat(x.split(2, 1), 1)
+
+
 def _halves(x: torch.Tensor) -> torch.Tensor:
     first, second = x.split(4, 1)
     return first * second.sum()
@@ -72,6 +76,10 @@ def _halves(x: torch.Tensor) -> torch.Tensor:
 def _thirds(x: torch.Tensor) -> torch.Tensor:
     first, second, third = x.split(2, 1)
     return first * second.sum() + third.exp()
+
+
+def _viewed_flat(x: torch.Tensor) -> torch.Tensor:
+    return x.view(4, 4).view(16) + 1
 
 
 def _by_size(x: torch.Tensor) -> torch.Tensor:
@@ -465,6 +473,23 @@ MERGERS = (
         inputs=(x28,),
     ),
     Planted(
+        "counts the dims of a view by what it views",
+        "merge_views",
+        (
+            (
+                'argument(inner, "self"), argument(outer, "size")',
+                'argument(inner, "self"), argument(outer, "size")\n'
+                "        if 1 not in inner.args[1]:\n"
+                "            assert len(inner.args[1]) <= rank(source)",
+            ),
+        ),
+        "crash",
+        ("regrouped",),
+        only=("regrouped",),
+        model=_viewed_flat,
+        inputs=(x28,),
+    ),
+    Planted(
         "composes permutations the wrong way",
         "merge_permutes",
         (("[first[d] for d in second]", "[second[d] for d in first]"),),
@@ -652,7 +677,6 @@ CUTS = (
         ),
         "numerics",
         ("ranks",),
-        only=("ranks",),
         model=_columns,
         inputs=(x28, x28),
     ),
@@ -708,10 +732,45 @@ CUTS = (
             ),
         ),
         "effects",
-        ("together",),
-        only=("together",),
+        ("literals",),
+        only=("literals",),
         model=_rejoined,
         inputs=(T(4, 4),),
+    ),
+    Planted(
+        "counts the pieces from the first that is read",
+        "copy_split_cat",
+        (("[part.args[1] % count for part in parts] ==", "[part.args[1] - parts[0].args[1] for part in parts] =="),),
+        "numerics",
+        ("together",),
+        only=("together",),
+        helper="_pieces",
+    ),
+    Planted(
+        "joins what equal splits split, wherever their pieces stand",
+        "copy_split_cat",
+        (
+            (
+                "any(part.args[0] is not split for part in parts)",
+                "any(part.args[0].args[1:] != split.args[1:] for part in parts)",
+            ),
+            (
+                "[part.args[1] % count for part in parts] == list(range(count))",
+                "all([part.args[1] for part in parts if part.args[0] is each] == list(range(count))\n"
+                "                        for each in {part.args[0] for part in parts})",
+            ),
+            (
+                "emit(node, aten.clone.default, (source,))",
+                "emit(node, aten.cat.default, ([*{part.args[0].args[0]: 0 for part in argument(node, 'tensors')}],\n"
+                "                                          argument(node, 'dim', 0)))",
+            ),
+        ),
+        "numerics",
+        ("runs",),
+        only=("runs",),
+        helper="_pieces",
+        model=_rejoined_thirds,
+        inputs=(T(2, 6),),
     ),
     Planted(
         "takes all pieces to be alike",

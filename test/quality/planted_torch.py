@@ -342,6 +342,15 @@ REWRITES = (
         helper="_merge",
     ),
     Planted(
+        "knows no vectors",
+        "merge_linears",
+        (("(both, -1, start, size)", "(both, max(tensor(both).dim() - 1, 1), start, size)"),),
+        "crash",
+        ("ranks",),
+        only=("ranks",),
+        helper="_merge",
+    ),
+    Planted(
         "needs a bias",
         "merge_linears",
         ((" or any(tensor(arg) is None for arg in node.args)", ""),),

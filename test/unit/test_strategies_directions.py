@@ -92,6 +92,15 @@ GRAPHS = {
     "method": ("x", "sum_1 = x.sum(1); return (sum_1,)", (T(2, 3),), "dynamo"),
     "two": ("x, y", "sin = torch.ops.aten.sin.default(x); exp = torch.ops.aten.exp.default(y); "
             "sub = torch.ops.aten.sub.Tensor(sin, exp); return (sub,)", (T(2, 3), T(2, 3)), "aten"),
+    "grouped": ("x", "split = torch.split(x, [2, 4], dim=1); a = operator.getitem(split, 0); "
+                "b = operator.getitem(split, 1); chunk = torch.split(b, 2, dim=1); c = operator.getitem(chunk, 0); "
+                "add = torch.add(a, c); return (add,)", (T(3, 6),), "dynamo"),
+    "converted": ("x", "to = x.to(torch.float16); to_1 = to.to(torch.float32); add = torch.add(to_1, to); "
+                  "sum_1 = torch.sum(add, dtype=torch.float16); return (sum_1,)", (T(2, 3),), "dynamo"),
+    "joined": ("x, y", "split = torch.split(x, 2, dim=1); a = operator.getitem(split, 0); "
+               "b = operator.getitem(split, 1); cat = torch.cat([a, b, y], 1); return (cat,)",
+               (T(3, 4), T(3, 5)), "dynamo"),
+    "squeezed": ("x", "squeeze = torch.squeeze(x, 1); return (squeeze,)", (T(2, 1, 3),), "dynamo"),
     "pieces": ("x", "split = torch.ops.aten.split.Tensor(x, 2, 1); a = operator.getitem(split, 0); "
                "b = operator.getitem(split, 1); cat = torch.ops.aten.cat.default([a, b], 1); return (cat,)",
                (T(4, 4),), "make_fx"),
@@ -135,6 +144,37 @@ OFFERED: tuple[tuple[str, ...], ...] = (
      "chunk = torch.chunk(x, 2); getitem = operator.getitem(chunk, 0); reshape = getitem.reshape((3, 1)); "
      "getitem_1 = operator.getitem(chunk, 1); reshape_1 = getitem_1.reshape((3, 1)); "
      "add = torch.add(reshape, reshape_1); return (add,)"),
+    ("literals", "grouped", "dims 0 and 1 swapped, in inputs too",
+     "split = torch.split(x, [2, 4], dim=0); getitem = operator.getitem(split, 0); "
+     "getitem_1 = operator.getitem(split, 1); split_1 = torch.split(getitem_1, 2, dim=0); "
+     "getitem_2 = operator.getitem(split_1, 0); "
+     "add = torch.add(getitem, getitem_2); return (add,)", "f32[6, 3]"),
+    ("literals", "converted", "every torch.float16 -> torch.bfloat16",
+     "to = x.to(torch.bfloat16); to_1 = to.to(torch.float32); add = torch.add(to_1, to); "
+     "sum_1 = torch.sum(add, dtype=torch.bfloat16); return (sum_1,)"),
+    ("literals", "converted", "torch.float16 and torch.float32 swapped, in inputs too",
+     "to = x.to(torch.float32); to_1 = to.to(torch.float16); add = torch.add(to_1, to); "
+     "sum_1 = torch.sum(add, dtype=torch.float32); return (sum_1,)", "f16[2, 3]"),
+    ("regrouped", "chunks", "every reshape: flat",
+     "chunk = torch.chunk(x, 2); getitem = operator.getitem(chunk, 0); reshape = getitem.reshape([3]); "
+     "getitem_1 = operator.getitem(chunk, 1); reshape_1 = getitem_1.reshape([3]); "
+     "add = torch.add(reshape, reshape_1); return (add,)"),
+    ("regrouped", "pieces", "every member of cat viewed: dim 0 cut by 2",
+     "split = torch.ops.aten.split.Tensor(x, 2, 1); getitem = operator.getitem(split, 0); "
+     "reshape = torch.ops.aten.reshape.default(getitem, [2, 2, 2]); getitem_1 = operator.getitem(split, 1); "
+     "reshape_1 = torch.ops.aten.reshape.default(getitem_1, [2, 2, 2]); "
+     "cat = torch.ops.aten.cat.default([reshape, reshape_1], 1); return (cat,)"),
+    ("runs", "pieces", "cat run of split, another within it",
+     "split = torch.ops.aten.split.Tensor(x, 2, 1); getitem = operator.getitem(split, 0); "
+     "split_1 = torch.ops.aten.split.Tensor(x_1, 2, 1); getitem_1 = operator.getitem(split_1, 0); "
+     "getitem_2 = operator.getitem(split_1, 1); getitem_3 = operator.getitem(split, 1); "
+     "cat = torch.ops.aten.cat.default([getitem, getitem_1, getitem_2, getitem_3], 1); return (cat,)",
+     "f32[4, 4], f32[4, 4]"),
+    ("runs", "joined", "cat members [2, 0, 1]",
+     "split = torch.split(x, 2, dim=1); getitem = operator.getitem(split, 0); getitem_1 = operator.getitem(split, 1); "
+     "cat = torch.cat([y, getitem, getitem_1], 1); return (cat,)"),
+    ("values", "squeezed", "squeeze.dim: 1 -> (1, 0)",
+     "squeeze = torch.squeeze(x, (1, 0)); return (squeeze,)"),
     ("keywords", "cat", "cat.dim by position",
      "cat = torch.cat([x, y], -1); relu = torch.relu(cat); return (relu,)"),
     ("dtypes", "cat", "x: torch.float64", CAT, "f64[2, 3], f32[2, 3]"),
@@ -306,7 +346,7 @@ OFFERED: tuple[tuple[str, ...], ...] = (
     ("neighbours", "linear", "permute and tanh swapped",
      "linear = torch.nn.functional.linear(x, w, b); tanh = torch.tanh(linear); permute = tanh.permute(1, 0); "
      "return (permute,)"),
-    ("together", "sums", "every dim 1 -> 0",
+    ("literals", "sums", "every dim 1 -> 0",
      "sum_1 = torch.sum(x, keepdim=True, dim=0); sum_2 = torch.sum(sum_1, dim=0); return (sum_2,)"),
     ("together", "pieces", "every getitem of split: [-1, 0]",
      "split = torch.ops.aten.split.Tensor(x, 2, 1); getitem = operator.getitem(split, -1); "
@@ -437,6 +477,8 @@ OFFERED: tuple[tuple[str, ...], ...] = (
 UNFIT = (
     ("dtypes", "linear", "x: torch.float64", "3 inputs: torch.float64"),
     ("operands", "split", "mul[0]: a -> x", "mul[0]: a -> b"),
+    ("literals", "grouped", "every dim 1 -> 0", "every dim 1 -> -1"),
+    ("regrouped", "pieces", "every member of cat viewed: flat", "every member of cat viewed: dim 0 cut by 2"),
     ("copies", "cat", "two patterns fed by the first", "two patterns on other inputs"),
     ("sizes", "split", "x: dim 1: 4 -> 2", "x: dim 0: 4 -> 2"),
     ("inserted", "cat", "unsqueeze after x", "unsqueeze after cat"),
@@ -481,6 +523,7 @@ NOT_OFFERED = (
     ("epilogue", "cat"), ("sections", "cat"), ("reads", "cat"), ("operand_lists", "linear"), ("members", "linear"),
     ("modules", "cat"),
     ("modes", "cat"), ("sharing", "cat"), ("equations", "cat"), ("together", "cat"), ("single_site", "cat"),
+    ("literals", "cat"), ("regrouped", "linear"), ("runs", "cat"),
     ("neighbours", "cat"), ("absent_operands", "cat"), ("one_input", "split"),
     ("order", "epilogue"), ("regions", "aten"), ("attributes", "cat"), ("everything", "cat"),
     ("tensors_for_numbers", "cat"), ("modes", "cat"), ("signature", "cat"),

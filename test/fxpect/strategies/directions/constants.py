@@ -11,7 +11,7 @@ from torch.fx import Node
 
 from fxpect.strategies.draft import Draft
 from fxpect.strategies.plausible import plausible
-from fxpect.strategies.signatures import MISSING, Slot
+from fxpect.strategies.signatures import MISSING, Slot, signatures
 
 DIM_NAMES = frozenset({"dim", "dim0", "dim1", "axis", "start_dim", "end_dim", "dims", "source", "destination"})
 NUMBERS = frozenset({"value", "fill_value", "alpha", "beta", "other", "exponent", "min", "max", "threshold", "p"})
@@ -83,6 +83,9 @@ def candidates(d: Draft, node: Node, slot: Slot) -> Iterator[Any]:
         yield from fresh(_lists(value, rank))
     elif name in DIM_NAMES and kind == "int":
         yield from fresh(range(-rank, rank))
+        if type(value) is int and _takes_dims(node, name):
+            yield from fresh([(value,), [value], *((value, other) for other in range(rank) if other != value % rank),
+                              (value - rank,)])
         if slot.param.kind.endswith("?"):
             yield from fresh([None])
     elif kind == "int" and isinstance(value, (int, type(None))):
@@ -104,6 +107,12 @@ def candidates(d: Draft, node: Node, slot: Slot) -> Iterator[Any]:
         whole = isinstance(value, int) and name not in NUMBERS
         yield from fresh([2, 0, -value, 1, -1, value + 1] if whole else
                          [2, 0, -value, 0.5, 1, -1, float(value), math.inf])
+
+
+def _takes_dims(node: Node, name: str) -> bool:
+    """Whether a call takes several dims where it is given one, as squeeze does."""
+    return any(param.name == name and param.kind.startswith("int[")
+               for params in signatures(node.op, node.target) for param in params)
 
 
 def _beyond(d: Draft, node: Node) -> Iterator[int | float]:

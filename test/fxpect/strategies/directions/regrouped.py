@@ -23,21 +23,21 @@ Regroup = Callable[[list[int]], list[int]]
 def regrouped(d: Draft) -> Iterator[Edit]:
     """The shapes of sibling views regrouped alike: dims merged or exchanged, one cut in two, one of size one put in.
 
-    Siblings are the views that one list of tensors holds, or all of one operator. The members of a list that are no
-    views, such as the pieces of a split, become such views.
+    Siblings are the views that one list of tensors holds, or all of one operator; one alone is regrouped, too. The
+    members of a list that are no views, such as the pieces of a split, become such views.
     """
     seen: set[tuple[Node, ...]] = set()
-    for where, views in _siblings(d):
+    for where, which, views in _siblings(d):
         if tuple(views) in seen:
             continue
         seen.add(tuple(views))
         for kind, what, shapes in _regroupings([_sizes(d, view) for view in views]):
-            yield from _reviewed(d, f"{where}: {what}", f"{where} regrouped, {kind}",
+            yield from _reviewed(d, f"{where}: {what}", f"{which} regrouped, {kind}",
                                  dict(zip(views, shapes, strict=True)))
     for node, place, value in tensor_lists(d):
         members = list(dict.fromkeys(value))
         if not all(isinstance(item, Node) and is_static(d.tensor(item)) for item in members) or \
-                any(_is_view(item) for item in members):
+                any(_is_view(d, item) for item in members):
             continue
         for kind, what, shapes in _regroupings([_sizes(d, item) for item in members]):
             yield from _viewed(d, node, place, kind, what, dict(zip(members, shapes, strict=True)))
@@ -46,21 +46,24 @@ def regrouped(d: Draft) -> Iterator[Edit]:
 # ---------------------------------------------------------------------- helpers
 
 
-def _siblings(d: Draft) -> Iterator[tuple[str, list[Node]]]:
-    """Yield the views that stand together, and what they are in words."""
+def _siblings(d: Draft) -> Iterator[tuple[str, str, list[Node]]]:
+    """Yield the views that stand together, and what they are in words, with and without the name of a value."""
     for node, _, value in tensor_lists(d):
-        views = list(dict.fromkeys(item for item in value if isinstance(item, Node) and _is_view(item)))
-        if views and all(is_static(d.tensor(view)) for view in views):
-            yield f"every view in {base_name(node.target)}", views
+        views = list(dict.fromkeys(item for item in value if isinstance(item, Node) and _is_view(d, item)))
+        if views:
+            where = f"every view in {base_name(node.target)}"
+            yield where, where, views
     for name in sorted(SHAPING):
-        views = [node for node in d.calls() if base_name(node.target) == name and _is_view(node)]
-        if views and all(is_static(d.tensor(view)) for view in views):
-            yield f"every {name}", views
+        views = [node for node in d.calls() if base_name(node.target) == name and _is_view(d, node)]
+        if views:
+            yield f"every {name}", f"every {name}", views
+        for view in views:
+            yield view.name, name, [view]
 
 
-def _is_view(node: Node) -> bool:
-    """Whether a call says the whole shape of its result."""
-    if base_name(node.target) not in SHAPING or not node.args or node.op == "call_module":
+def _is_view(d: Draft, node: Node) -> bool:
+    """Whether a call says the whole shape of its result, in numbers."""
+    if base_name(node.target) not in SHAPING or not node.args or not is_static(d.tensor(node)):
         return False
     return node.target is not aten.view.dtype and not any(isinstance(arg, torch.dtype) for arg in node.args)
 

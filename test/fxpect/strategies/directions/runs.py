@@ -35,8 +35,7 @@ class Twin(NamedTuple):
 def runs(d: Draft) -> Iterator[Edit]:
     """Whole runs of a list in another order: exchanged, woven into each other, one within another, each reversed.
 
-    Where there is one run, or beside each of them, one more of an equal call on a new input: before, after, within,
-    woven into it, or in the place of its first or last members.
+    Beside a run, one more of an equal call on a new input: before, after, within, or woven into it.
     """
     for node, where, value in tensor_lists(d):
         groups = _groups(value)
@@ -166,8 +165,6 @@ def _places(group: list[int]) -> Iterator[tuple[str, list[int]]]:
     yield "woven into it", _woven(group, twin)
     yield "within it", [*group[:half], *twin, *group[half:]]
     yield "after it, and it again", [*group, *twin, *group]
-    yield "for its first half", [*twin[:half], *group[half:]]
-    yield "for its last half", [*group[:half], *twin[half:]]
 
 
 def _twin(d: Draft, member: Node) -> Twin | None:
