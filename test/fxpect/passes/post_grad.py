@@ -93,15 +93,26 @@ def partition_scatters(gm: torch.fx.GraphModule):
     gm.recompile()
 
 
-def reinplace_inplaceable(gm: torch.fx.GraphModule):
-    """Turn functional writes into in-place ones where nothing can see the difference."""
+def reinplace_inplaceable(gm: torch.fx.GraphModule, *, decompose: bool = False):
+    """Turn functional writes into in-place ones where nothing can see the difference; wrappers too, on demand.
+
+    A foreach operator that writes in place has no results: Inductor lowers what reads them to what was written.
+    """
     import inspect
 
-    from torch._inductor.fx_passes.reinplace import reinplace_inplaceable_ops
+    from torch._inductor.fx_passes.post_grad import decompose_auto_functionalized
+    from torch._inductor.fx_passes.reinplace import inplaceable_foreach_ops, reinplace_inplaceable_ops
     from torch._inductor.fx_utils import FakeTensorUpdater
 
     takes_graph = "graph" in inspect.signature(FakeTensorUpdater).parameters  # until torch 2.12 or so
     reinplace_inplaceable_ops(FakeTensorUpdater(gm.graph if takes_graph else gm), gm.graph)
+    written = {each.inplace_op: each.mutated_arg for each in inplaceable_foreach_ops.values()}
+    for node in list(gm.graph.nodes):
+        for reader in list(node.users) if node.target in written else ():
+            reader.replace_all_uses_with(node.args[written[node.target]][reader.args[1]])
+            gm.graph.erase_node(reader)
+    if decompose:
+        decompose_auto_functionalized(gm.graph)
     gm.graph.lint()
     gm.recompile()
 
@@ -243,7 +254,9 @@ def _functions() -> list[CataloguedPass]:
                  settings={"fallback_random": True}, options="fallback_random = True", torch=">=2.13"),
         function("decompose_auto_functionalized",
                  "writes a functional wrapper as clones and the operator that mutates",
-                 Innocent("chunks", m.gather_chunks, (T(4, 3), T(2, 3)))),
+                 Innocent("chunks", m.gather_chunks, (T(4, 3), T(2, 3))),
+                 Innocent("row", m.fill_row, (T(4, 3), T(2, 3))),
+                 Innocent("pieces", m.copy_pieces, (T(2, 4), T(2, 1), T(2, 3)))),
         _entry("reinplace_inplaceable_ops", "writes in place where nobody can tell",
                recipe(reinplace_inplaceable, "reinplace"),
                Innocent("fresh", m.write_rows, _rows()), Innocent("input", m.write_input_rows, _rows()),
@@ -252,7 +265,20 @@ def _functions() -> list[CataloguedPass]:
                Innocent("computed", m.write_computed_places,
                         (T(4, dtype=torch.int64, values=[0, 1, 2, -1]), T(4, dtype=torch.int64))),
                Innocent("views", m.write_through_views, (T(4, 3), T(3), T(2))),
-               Innocent("parts", m.write_row_of_part, (T(4, 3), T(3)))),
+               Innocent("parts", m.write_row_of_part, (T(4, 3), T(3))),
+               Innocent("input_parts", m.write_input_parts, (T(4, 4), T(4))),
+               Innocent("input_viewed", m.write_viewed_input,
+                        (T(4, 3), T(2, dtype=torch.int64, values=[0, 5]), T(2))),
+               Innocent("base", m.write_one_base_twice, (*_rows(), T(2, 3))),
+               Innocent("foreach", m.step_parameters, (T(2, 3), T(4), T(2, 3), T(4)))),
+        _entry("reinplace_auto_functionalized", "calls operators that mutate, on copies where somebody can tell",
+               recipe(reinplace_inplaceable, "reinplace", decompose=True),
+               Innocent("fresh", m.gather_chunks, (T(4, 3), T(2, 3))),
+               Innocent("given", m.fill_given, (T(4, 3), T(2, 3), T(2, 9))),
+               Innocent("row", m.fill_row, (T(4, 3), T(2, 3))),
+               Innocent("pieces", m.copy_pieces, (T(2, 4), T(2, 1), T(2, 3))),
+               options="reinplace_inplaceable_ops, then decompose_auto_functionalized",
+               after=("post_grad.decompose_auto_functionalized",)),
         _entry("partitioned_scatter_optimization_pass", "adds at equal places by way of several buffers",
                recipe(partition_scatters, "reduced_atomic_contention"),
                Innocent("rows", m.add_to_rows, _rows()),

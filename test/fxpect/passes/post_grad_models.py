@@ -249,6 +249,58 @@ def write_row_of_part(x, y):
     return aten.slice_scatter.default(whole, part, 0, 0, 2) + 1
 
 
+def write_input_parts(x, y):
+    """Write two parts of an input, which overlap, the second read from what was written."""
+    x.diagonal().add_(y)
+    x.transpose(0, 1).diagonal(1).mul_(x[:3, 0])
+    return x.sum(0)
+
+
+def write_viewed_input(x, index, values):
+    """Write places of an input that is seen as a vector."""
+    x.view(-1).index_put_([index], values)
+    return x * 2
+
+
+def write_one_base_twice(x, index, values, others):
+    """Write rows of one fresh tensor in two ways, and again into one of the results."""
+    base = torch.sin(x)
+    first = aten.index_put.default(base, [index], values)
+    second = aten.index_put.default(base, [index], others)
+    return aten.index_put.default(first, [index], others, True) + second
+
+
+def step_parameters(x, y, g, h):
+    """Add to two inputs at once, as an optimizer does, and tell how large they are now."""
+    torch._foreach_add_([x, y], [g, h])
+    return x.sum() + y.sum()
+
+
+def fill_given(x, y, out):
+    """Call an operator that writes into an input."""
+    import torch.distributed.fsdp._fully_shard._fsdp_collectives
+
+    torch.ops.fsdp.chunk_cat.default([torch.sin(x), y], 0, 2, out=out)
+    return out.sum(0)
+
+
+def fill_row(x, y):
+    """Call an operator that writes into a row of a fresh tensor."""
+    import torch.distributed.fsdp._fully_shard._fsdp_collectives
+
+    rows = torch.sin(torch.ones(3, 2, 9))
+    torch.ops.fsdp.chunk_cat.default([torch.sin(x), y], 0, 2, out=rows[1])
+    return rows + 1
+
+
+def copy_pieces(x, left, right):
+    """Call an operator that writes into each of two inputs."""
+    import torch.distributed.fsdp._fully_shard._fsdp_collectives
+
+    torch.ops.fsdp.split_with_sizes_copy.default(torch.sin(x), [1, 3], 1, out=[left, right])
+    return left.sum() + right.sum()
+
+
 def joined_pieces(x):
     """Split, and join all the pieces again."""
     return torch.cat(torch.split(torch.sin(x), [2, 3], 1), 1) * 2
