@@ -114,6 +114,15 @@ OFFERED: tuple[tuple[str, ...], ...] = (
     ("extra_users", "scale", "2 * scale returned too",
      'self.scale: "f32[4](parameter=True)"; scale = self.scale; mul = torch.mul(x, scale); '
      "mul_1 = operator.mul(2, scale); return (mul, mul_1)"),
+    ("extra_users", "scale", "scale times its shape[0] returned too",
+     'self.scale: "f32[4](parameter=True)"; scale = self.scale; mul = torch.mul(x, scale); '
+     "getattr_1 = getattr(scale, 'shape'); getitem = operator.getitem(getattr_1, 0); "
+     "mul_1 = operator.mul(scale, getitem); return (mul, mul_1)"),
+    ("attributes", "scale", "scale returned too, whole",
+     'self.scale: "f32[4](parameter=True)"; scale = self.scale; mul = torch.mul(x, scale); return (mul, scale)'),
+    ("attributes", "scale", "scale returned too, in one piece",
+     'self.scale: "f32[4](parameter=True)"; scale = self.scale; mul = torch.mul(x, scale); '
+     "split = torch.split(scale, 4); getitem = operator.getitem(split, 0); return (mul, getitem)"),
     ("extra_users", "vector", "2 - sin returned too",
      "sin = torch.ops.aten.sin.default(x); sub = torch.ops.aten.sub.Tensor(2, sin); return (sin, sub)"),
     ("keywords", "tower", "Dropout.input as keyword",

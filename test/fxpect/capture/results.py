@@ -13,7 +13,8 @@ from fxpect.capture.calls import Call, clone, identifier
 from fxpect.specs import Same, TensorSpec, View
 from fxpect.text.effects import attribute_of
 
-_NOT_KEPT = ("grapharg",)          # metadata that holds real tensors of the model
+# Metadata that holds real tensors of the model, or AOTAutograd's values of a call, which are another's after an edit.
+_NOT_KEPT = ("grapharg", "eager_input_vals")
 PENDING = object()                 # an input that the metadata of its placeholder describes
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,8 +15,10 @@ from torch.fx import Node
 
 from fxpect.specs import TensorSpec
 from fxpect.strategies.directions.inputs import dtype_class
-from fxpect.strategies.draft import MADE_NAMES, Draft, Edit, own_attribute
+from fxpect.strategies.draft import MADE_NAMES, Draft, Edit, is_static, own_attribute
 from fxpect.strategies.trial import Call, attribute_at
+
+aten = torch.ops.aten
 
 CHANGES: tuple[tuple[str, Callable[[torch.Tensor], torch.Tensor]], ...] = (
     ("zero", torch.zeros_like),
@@ -32,10 +35,13 @@ CHANGES: tuple[tuple[str, Callable[[torch.Tensor], torch.Tensor]], ...] = (
 def attributes(d: Draft) -> Iterator[Edit]:
     """A parameter or constant of the graph with other values or strides, or one in the place of two.
 
-    Of another shape, wherever it still fits, for one or for all that are read alike; by a name that passes give.
+    Of another shape, wherever it still fits, for one or for all that are read alike; by a name that passes give. One
+    returned as it is, or as a view, or in pieces: a caller may write to it.
     """
     holders = [node for node in d.graph.find_nodes(op="get_attr") if d.tensor(node) is not None]
     yield from _reshaped(d, holders)
+    for node in holders:
+        yield from _returned(d, node)
     for node in holders[:1]:
         for name in MADE_NAMES:
             if not hasattr(d.gm, name):
@@ -79,6 +85,35 @@ def _reshaped(d: Draft, holders: list[Node]) -> Iterator[Edit]:
                 if len(shape) < value.dim() else "with a size of one"
             yield Edit("attributes", f"{who} of shape {list(shape)}", ("an attribute " if len(group) == 1 else
                        "attributes alike ") + what, apply)
+
+
+def _returned(d: Draft, node: Node) -> Iterator[Edit]:
+    """Yield that an attribute is returned too: itself, transposed, a row of it, all pieces of a split of it."""
+    value = d.tensor(node)
+    if not is_static(value) or node in d.returned():
+        return
+    views: list[tuple[str, Any, tuple]] = [("whole", None, ())]
+    if value.dim() > 1:
+        views.append(("transposed", d.method(torch.transpose, aten.transpose.int), (0, 1)))
+    if value.dim() and value.shape[0] > 1:
+        views += [("in pieces", d.method(torch.split, aten.split.Tensor), (1,)),
+                  ("in one piece", d.method(torch.split, aten.split.Tensor), (int(value.shape[0]),)),
+                  ("in a row", d.method(torch.select, aten.select.int), (0, 0))]
+    for what, call, args in views:
+        def apply(draft: Draft, call=call, args=args, what=what):
+            held = draft.node(node.name)
+            made = [held]
+            if call is not None:
+                op, target = call
+                made = [draft.insert(held, op, target, (held, *args))]
+            if "piece" in what:
+                pieces = made[0]
+                made = [draft.insert(pieces, "call_function", operator.getitem, (pieces, i))
+                        for i in range(len(value.split(*args)))]
+            for each in made:
+                draft.add_output(each)
+
+        yield Edit("attributes", f"{node.target} returned too, {what}", f"an attribute returned, {what}", apply)
 
 
 def everything(d: Draft) -> Iterator[Edit]:

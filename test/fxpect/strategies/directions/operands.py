@@ -27,6 +27,7 @@ def extra_users(d: Draft) -> Iterator[Edit]:
             continue
         kind = kind_of(node)
         yield from _number_first(d, node, kind)
+        yield from _sizes_read(d, node, kind)
         if node.op == "get_attr":
             continue
         for reader, function, overload in _readers(d, node):
@@ -64,6 +65,24 @@ def _number_first(d: Draft, node: Node, kind: str) -> Iterator[Edit]:
 
     yield Edit("extra_users", f"2 {'-' if d.functional else '*'} {node.name} returned too",
                f"number-first user of {kind}", apply)
+
+
+def _sizes_read(d: Draft, node: Node, kind: str) -> Iterator[Edit]:
+    """Yield that a size is read, as an item of the shape or by a method, where that is a call: it is a factor."""
+    value = d.tensor(node)
+    if d.capture != "symbolic" or not is_static(value) or not value.dim() or value.dtype == torch.bool:
+        return
+    for how in ("shape", "size"):
+        def apply(draft: Draft, how=how):
+            source = draft.node(node.name)
+            if how == "shape":
+                shape = draft.insert(source, "call_function", getattr, (source, "shape"))
+                size = draft.insert(shape, "call_function", operator.getitem, (shape, 0))
+            else:
+                size = draft.insert(source, "call_method", "size", (source, 0))
+            draft.add_output(draft.insert(size, "call_function", operator.mul, (source, size)))
+
+        yield Edit("extra_users", f"{node.name} times its {how}[0] returned too", f"{how} of {kind} read", apply)
 
 
 def outputs(d: Draft) -> Iterator[Edit]:
