@@ -8,6 +8,7 @@ from fxpect.passes.catalogue import CataloguedPass, Innocent, recipe
 from fxpect.passes.modules import (
     BiasedProduct,
     ConstantArithmetic,
+    ConstantPieces,
     ConvNorm,
     ConvPool,
     DoubledConv,
@@ -150,6 +151,7 @@ def passes() -> list[CataloguedPass]:
         _entry("constant_fold", "computes what depends on constants alone",
                recipe(fold_constants, "_inductor.constant_folding"),
                Innocent("arithmetic", seeded(ConstantArithmetic), (T(3, 4),)),
+               Innocent("pieces", seeded(ConstantPieces), (T(2, 3),)),
                Innocent("linear", seeded(TwoLayers), (T(3, 4),))),
         _entry("weight_packing", "lays weights out for oneDNN and calls it",
                recipe(frozen_patterns, "mkldnn_fusion", handlers=pack, settings={}),

@@ -219,6 +219,19 @@ class FoldableWeight(nn.Module):
         return x @ (self.weight + self.gain) + self.gain.sum()
 
 
+class FoldedAndReturned(nn.Module):
+    """A computed constant that is returned, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4, 4), requires_grad=False)
+        self.gain = nn.Parameter(torch.ones(4, 4), requires_grad=False)
+
+    def forward(self, x):
+        table = self.weight + self.gain
+        return x @ table, table
+
+
 class PositionalModules(nn.Module):
     """Modules called by position."""
 

@@ -108,6 +108,19 @@ def fold_constants(x):
     return x + (torch.full((2, 3), 2.0) * 3 + 1).sqrt()
 
 
+def return_constants(x):
+    """Constants that are returned, one of them in pieces."""
+    first, second = torch.full((4, 3), 2.0).chunk(2)
+    return x + first, second, torch.ones(2, 3) * 3
+
+
+def zeros_as_told(x, n):
+    """Constants as long as an input says, one of which adds nothing."""
+    length = n.item()
+    torch._check(length >= 0)
+    return torch.full((length,), 2.0) * 3 + torch.zeros(length) + x.sum()
+
+
 def times_zero(x):
     """Integers times zero."""
     return torch.relu(x + x.neg() * 0)

@@ -238,6 +238,18 @@ class ConstantArithmetic(nn.Module):
         return x @ (self.weight * torch.tanh(self.gain))
 
 
+class ConstantPieces(nn.Module):
+    """Constants that are returned: a piece of one that is computed, all of another, one that is only cut."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Parameter(torch.arange(12.0).reshape(4, 3))
+
+    def forward(self, x):
+        first, second = (self.table * 2).chunk(2)
+        return x + first, second, torch.arange(3) + 1, *self.table.split(4)
+
+
 class TwoLayers(nn.Module):
     """Two linears and a relu."""
 

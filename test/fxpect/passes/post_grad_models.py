@@ -167,6 +167,33 @@ def row_and_total_maximum(x):
     return x.max(), torch.amax(x, dim=1, keepdim=True)
 
 
+# ---- sizes that are data
+
+
+def count_as_told(x, n):
+    """A running count as long as an input says."""
+    length = n.item()
+    torch._check(length >= 0)
+    return x.sum() + torch.ones(length).cumsum(0)
+
+
+def places_far_apart(x, y):
+    """The places of what is not zero, found long before they are used."""
+    places = x.nonzero()
+    middle = torch.exp(torch.cos(y))
+    return middle * places.size(0), places + 1
+
+
+def view_of_places(x):
+    """The places of what is not zero, viewed."""
+    return x.nonzero().view(-1) + 1
+
+
+def write_places(x, y):
+    """Write to the places of a fresh tensor where an input is not zero."""
+    return aten.index_put.default(torch.sin(x), [y.nonzero().squeeze(1)], torch.zeros(3)) * 2
+
+
 # ---- whole-graph work
 
 

@@ -162,8 +162,12 @@ def _change(draft: Draft, at: str, change: Callable[[torch.Tensor], torch.Tensor
 
 
 def _rename(draft: Draft, at: str, name: str) -> None:
-    setattr(draft.gm, name, attribute_at(draft.gm, draft.node(at).target))
+    old = draft.node(at).target
+    setattr(draft.gm, name, attribute_at(draft.gm, old))
     _retarget(draft, at, name)
+    if old in (*draft.gm._parameters, *draft.gm._buffers) and \
+            not any(node.target == old for node in draft.graph.find_nodes(op="get_attr")):
+        delattr(draft.gm, old)  # else it is one more name of the same tensor
 
 
 def _tie(draft: Draft, node: Node, to: Node) -> None:
