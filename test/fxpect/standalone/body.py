@@ -251,9 +251,10 @@ def observed_difference(one, other, signs):
 def metadata_difference(gm, args, key, symbols=None):
     """Return in words where the recorded metadata is not what the nodes compute, or None."""
     recorded = {n: n.meta.get(key) for n in gm.graph.nodes if n.op != "output"}
-    twin = torch.fx.GraphModule(gm, torch.fx.Graph())
+    graph = torch.fx.Graph()
     mapping: dict[torch.fx.Node, torch.fx.Node] = {}
-    twin.graph.output(twin.graph.graph_copy(gm.graph, mapping))
+    graph.output(graph.graph_copy(gm.graph, mapping))
+    twin = torch.fx.GraphModule(gm, graph)  # with the attributes that the graph reads
     add_metadata(twin, args, key, symbols)
     for old, new in mapping.items():
         was, now = recorded[old], new.meta.get(key)
