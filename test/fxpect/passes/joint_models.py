@@ -114,13 +114,6 @@ def return_constants(x):
     return x + first, second, torch.ones(2, 3) * 3
 
 
-def zeros_as_told(x, n):
-    """Constants as long as an input says, one of which adds nothing."""
-    length = n.item()
-    torch._check(length >= 0)
-    return torch.full((length,), 2.0) * 3 + torch.zeros(length) + x.sum()
-
-
 def times_zero(x):
     """Integers times zero."""
     return torch.relu(x + x.neg() * 0)

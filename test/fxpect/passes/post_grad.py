@@ -205,7 +205,7 @@ def _patterns() -> list[CataloguedPass]:
               "pointless_cumsum_replacement",
               Innocent("integers", m.count_ones, (T(3, 4),)),
               Innocent("floats", m.running_sum_of_constant, (T(3, 4),)),
-              Innocent("told", m.count_as_told, (T(3), T(1, dtype=torch.int64, values=[4])))),
+              Innocent("places", m.count_places, (T(3),))),
         named("addmm", "fuses a product and a sum", "addmm",
               Innocent("matrix", m.product_plus, (T(3, 4), T(4, 5), T(3, 5))),
               Innocent("bias", m.plus_product, (T(3, 4), T(4, 5), T(5)))),
