@@ -419,7 +419,9 @@ class Draft:
                 buffer = values[out] if isinstance(out, Node) else None
                 shape = getattr(buffer, "shape", None)
                 values[node] = call_node(node, gm, values.__getitem__)
-                if shape != getattr(buffer, "shape", None):
+                given = {values[read].shape for read in node.all_input_nodes if isinstance(values[read], torch.Tensor)}
+                if shape != getattr(buffer, "shape", None) or _is_wrapper(node) and any(
+                        each.shape not in given for each in values[node] if isinstance(each, torch.Tensor)):
                     raise Inapplicable(f"{node.name} resizes its out=")
         return values
 
@@ -550,6 +552,11 @@ def is_effect(node: Node) -> bool:
 @functools.lru_cache(maxsize=512)
 def _real(spec: TensorSpec, sizes: tuple[tuple[str, int], ...]) -> torch.Tensor:
     return spec.example(dict(sizes), seed=0)
+
+
+def _is_wrapper(node: Node) -> bool:
+    """Whether a call is of an operator that mutates, made functional: it gives what it wrote to."""
+    return node.target in (torch.ops.higher_order.auto_functionalized, torch.ops.higher_order.auto_functionalized_v2)
 
 
 def _is_call(node: Node) -> bool:
