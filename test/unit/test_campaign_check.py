@@ -295,7 +295,7 @@ class PatternTests(unittest.TestCase):
         """What a pattern shows that no model does is found; one with a model's operators is no start of its own."""
         found = self.found(examples=180)
 
-        self.assertEqual(causes(found), ["numerics:values | mul.other changed + pattern product"])
+        self.assertEqual(causes(found), ["numerics:values | pattern product + mul.other changed"])
         self.assertEqual(found[0].edits, 1)
 
     def test_a_small_budget_is_for_the_models(self):

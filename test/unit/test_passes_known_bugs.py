@@ -244,7 +244,8 @@ class CommandTests(unittest.TestCase):
         self.assertEqual((code, scripts), (exit_codes.OK, ["alpha-is-dropped.py", "helper-says-one.py"]))
         self.assertIn("there     helper-says-one (torch.helper): it is asked\n\n2 bugs of 1 passes and 1 helpers",
                       output)
-        code, output, _ = self.run_command(TABLE + HELPER.replace("exit(True", "exit(0"), "helper", "--confirm", "--json")
+        fixed = TABLE + HELPER.replace("exit(True", "exit(0")
+        code, output, _ = self.run_command(fixed, "helper", "--confirm", "--json")
         self.assertEqual((code, json.loads(output)["status"]), (exit_codes.FAILURES, "fixed"))
 
     def test_a_fixed_bug_is_a_failure(self):
