@@ -193,8 +193,8 @@ class HelperTests(unittest.TestCase):
         for old, new, status, message in (
                 ("exit(True", "exit(0", FIXED, "its script exits 0: one of 3"),
                 ("of 3", "more", CHANGED, r"say .one of \[0-9\].; got 1: one more"),
-                ("import sys", "import nothing", CHANGED, "got \"ModuleNotFoundError: .*nothing"),
-                ("print", "import os; os._exit(7); print", CHANGED, "got 'died with exit code 7': no output")):
+                ("import sys", "import nothing", CHANGED, "got 1: no output"),
+                ("print", "import os; os._exit(7); print", CHANGED, "got 7: no output")):
             with self.subTest(new):
                 status_, message_ = confirm_helper(dataclasses.replace(bug, script=bug.script.replace(old, new)))
                 self.assertEqual(status_, status)

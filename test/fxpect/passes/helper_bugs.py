@@ -57,10 +57,7 @@ def parse_helpers(text: str) -> tuple[HelperBug, ...]:
 
 
 def confirm_helper(bug: HelperBug) -> tuple[str, str]:
-    """Run a bug's script apart and return its status, as of a bug of a pass, and in words what it did.
-
-    Raises ``FxpectError`` where processes cannot be forked.
-    """
+    """Run a bug's script apart and return its status, as of a bug of a pass, and in words what it did."""
     if not bug.applies:
         return ELSEWHERE, f"expected with torch {bug.torch}; this is {torch.__version__}"
     code, output = run_script_apart(bug.script)
