@@ -22,15 +22,18 @@ class ReportTests(unittest.TestCase):
     """The lines of a report."""
 
     def test_where_it_fails(self):
-        """The first line names pass and node, where there is one; a message of two lines stays within its finding."""
+        """The first line names the pass, and the node of metadata; a message of two lines stays within its finding."""
         self.assertTrue(told().startswith("[numerics] pass my_pass: output 0: values\n  steps from the innocent model: "
                                           "dtypes: x: torch.float16\n"))
-        failure = CheckFailure("metadata", "meta of relu", node="relu")
-        for finding in (dataclasses.replace(FINDING, failure=failure, message="one\ntwo", steps=()),
-                        dataclasses.replace(FINDING, failure=failure, message="one\ntwo", steps=()).crossing()):
+        of_node = dataclasses.replace(FINDING, oracle="metadata", message="one\ntwo", steps=(),
+                                      failure=CheckFailure("metadata", "one", node="relu"))
+        for finding in (of_node, of_node.crossing()):
             self.assertTrue(str(finding).startswith(
-                "[numerics] pass my_pass node relu: one\n  two\n  steps from the innocent model: none, it is the "
+                "[metadata] pass my_pass node relu: one\n  two\n  steps from the innocent model: none, it is the "
                 "innocent model itself\n"), str(finding))
+
+        of_output = dataclasses.replace(FINDING, failure=CheckFailure("numerics", "", node="l_x_"))
+        self.assertNotIn("node", str(of_output))
 
     def test_what_was_taken_out(self):
         """Operators in whose place one value is read are named at once; without any the line is left out."""

@@ -115,7 +115,8 @@ class Finding:
 
     def __str__(self) -> str:
         steps = self.told_steps() or "none, it is the innocent model itself"
-        node = f" node {self.failure.node}" if self.failure.node else ""
+        # The others say which output, input or call they are about.
+        node = f" node {self.failure.node}" if self.oracle == "metadata" and self.failure.node else ""
         message = self.message.replace("\n", "\n  ")
         if self.outside:
             steps += f" (outside of what {self.example.capture} graphs are: no graph that torch makes shows it)"
