@@ -81,7 +81,7 @@ class ReportTests(unittest.TestCase):
         self.assertEqual(code, 1)
         self.assertRegex(printed, r"""(?x)
             \n---\ \d+:\ numerics:values.*\ \(seen\ \d+\ times?\)\n
-            \[numerics\]\ pass\ drop_double_relu\ node\ \w+:\ output\ \d:\ values:\ expected\ .*\n
+            \[numerics\]\ pass\ drop_double_relu:\ output\ \d:\ values:\ expected\ .*\n
             \ \ steps\ from\ the\ innocent\ model:\ \w+:\ .+\n
             (\ \ then\ made\ smaller:\ .*(removed|dropped).*\n)?
             (\ \ also\ seen\ as:\ .*\n)?
