@@ -1,5 +1,6 @@
 """Causes: which failures are one finding, and which are two."""
 
+import dataclasses
 import unittest
 
 from fxpect.campaign import causes
@@ -56,6 +57,18 @@ class KeyTests(unittest.TestCase):
         self.explained(first, second)
         self.apart(first, key("numerics:values", "sum.dim changed", "extra user of exp"))
         self.apart(first, key("numerics:nan", "sub.alpha changed", "extra user of sum"))
+
+    def test_one_program_is_one_cause(self):
+        """What is made small to one program fails for one reason, whatever the steps; not in another kind of way."""
+        first, second, other = (dataclasses.replace(key(label, trigger), program="return (relu, x)")
+                                for label, trigger in (("numerics:values", "relu returned too"),
+                                                       ("numerics:values", "relu twice"),
+                                                       ("metadata:dtype", "relu returned too")))
+        self.explained(first, second)
+        self.explained(second, first)
+        self.apart(first, other)
+        self.apart(first, dataclasses.replace(second, program="return (relu,)"))
+        self.apart(key("numerics:values", "relu returned too"), key("numerics:values", "relu twice"))
 
     def test_patterns_do_not_tell_causes_apart(self):
         """One step next to two patterns is one cause, two steps next to one pattern are two."""

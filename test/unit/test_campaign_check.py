@@ -67,8 +67,9 @@ def causes(findings):
 
 
 def tells_of_extra_user(finding):
-    """Whether one more reader of cat, in whatever way it reads, got wrong values."""
-    return finding.cause.startswith("numerics:values") and "extra user of cat" in finding.cause
+    """Whether one more reader of cat, in whatever way it reads, or the caller, got wrong values."""
+    return finding.cause.startswith("numerics:values") and \
+        any(step in finding.cause for step in ("extra user of cat", "cat returned too"))
 
 
 class CheckTests(unittest.TestCase):

@@ -10,7 +10,7 @@ import torch
 
 from fxpect.capture import capture
 from fxpect.examples import Example
-from fxpect.specs import Same, T
+from fxpect.specs import Same, T, View
 from fxpect.strategies.draft import Draft, Edit, Inapplicable, is_effect, own_attribute
 from fxpect.strategies.near import edits
 from fxpect.text.printer import graph_text
@@ -157,6 +157,25 @@ class ChangingTests(unittest.TestCase):
         self.assertEqual([n.target for n in edited.placeholders], ["x", "y", "x_1"])
         self.assertEqual(edited.inputs, (T(2, 3), T(2, 3), T(2, 1)))
         self.assertIn('cat: "f32[2, 4]" = torch.cat([x, x_1], dim=-1)', lines(edited))
+
+    def test_inputs_are_dropped(self):
+        """An input that nothing reads goes; those after it keep what they are of; one that is needed stays."""
+        text = "def forward(self, x, y, z, w):\n    add = torch.add(y, w)\n    return (add,)\n"
+        example = base(text, T(2), T(3), Same(1), View(1, start=0))
+
+        edited = changed(example, lambda d: d.drop_input(d.node("x")))
+        self.assertEqual([n.target for n in edited.placeholders], ["y", "z", "w"])
+        self.assertEqual(edited.inputs, (T(3), Same(0), View(0)))
+        self.assertEqual(changed(edited, lambda d: d.drop_input(d.node("z"))).inputs, (T(3), View(0)))
+        for needed in ("y", "w"):
+            with self.assertRaisesRegex(Inapplicable, "is needed"):
+                changed(example, lambda d, name=needed: d.drop_input(d.node(name)))
+        of_view = base("def forward(self, x, y):\n    neg = torch.neg(y)\n    return (neg,)\n", T(3), Same(0))
+        with self.assertRaisesRegex(Inapplicable, "input 0 is needed"):
+            changed(of_view, lambda d: d.drop_input(d.node("x")))
+        joint = capture(lambda x, y: x.relu(), (T(2, requires_grad=True), T(2)), capture="joint")
+        with self.assertRaisesRegex(Inapplicable, "is needed"):
+            changed(joint, lambda d: d.drop_input(d.placeholders[1]))
 
     def test_the_first_input_of_a_graph_without_any(self):
         """A placeholder stands before all calls also where there was none."""

@@ -55,8 +55,8 @@ class Key:
 
     A trigger says what was done and, after ", ", in which way: "add.alpha changed, not finite". ``steps`` holds
     all these parts, ``ways`` the same but equal for steps that try the same thing, ``kinds`` the first of each of
-    these. ``views`` are the operators whose results the pass made views, where that is what fails, ``triggers`` what
-    a person reads.
+    these. ``views`` are the operators whose results the pass made views, where that is what fails, ``program`` is the
+    text of the example once it is made small, ``triggers`` what a person reads.
     """
 
     label: str
@@ -66,16 +66,19 @@ class Key:
     ways: frozenset[str]
     views: frozenset[str] = frozenset()
     triggers: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+    program: str = ""
 
     def explains(self, other: Key) -> bool:
         """Whether a failure with the other key is one more of this.
 
-        It is where both fail because the result of one operator became a view, whatever that is seen by, but that a
-        write which autograd then refuses is told by itself; where both
+        It is where both are made small to the same program; where both fail because the result of one operator became
+        a view, whatever that is seen by, but that a write which autograd then refuses is told by itself; where both
         fail alike after the same kinds of steps, taken in another way, or the other after more steps; where both
         needed more steps than one to fail alike, and share one that is no mere onlooker; and where a failure of the
         same family had these steps among its own.
         """
+        if self.program and self.program == other.program and self.family == other.family:
+            return True
         if self.views and other.views:
             return self.label.startswith("crash:") == other.label.startswith("crash:") and \
                 not self.views.isdisjoint(other.views)

@@ -21,8 +21,8 @@ def reduce(example: Example, failure: CheckFailure, bases: list[Example],
     """Return a smaller example that fails with the same cause, its failure, and what was taken out of it.
 
     First edits are left out one at a time, replayed on the innocent example; then they are replayed where sizes are
-    fixed, which reads better; then outputs are dropped and operators taken out while the failure stays. What the
-    steps were is kept from the first two.
+    fixed, which reads better; then outputs are dropped, operators and unread inputs taken out while the failure
+    stays. What the steps were is kept from the first two.
     """
     tries = 0
 
@@ -88,7 +88,7 @@ def _replayed(example: Example, base: Example, paths: Iterable[tuple[Edit, ...]]
 def _smaller_graphs(example: Example) -> Iterator[tuple[str, Example]]:
     """Yield the example with less in it, each with what was taken out; what its steps were stays."""
     draft = Draft(example)
-    for direction in (operands.outputs, structure.removed):
+    for direction in (operands.outputs, structure.removed, _unread_inputs):
         for edit in direction(draft):
             if "dropped" not in edit.what and "removed" not in edit.what:
                 continue
@@ -98,6 +98,14 @@ def _smaller_graphs(example: Example) -> Iterator[tuple[str, Example]]:
                 continue
             if _size(smaller) < _size(example):
                 yield edit.what, smaller.replace(edits=example.edits, triggers=example.triggers, path=example.path)
+
+
+def _unread_inputs(draft: Draft) -> Iterator[Edit]:
+    """Offer to leave out each input that nothing reads, such as one of a call that was taken out."""
+    for node in draft.placeholders:
+        if not node.users:
+            yield Edit("structure", f"{node.name} removed, nothing read instead", "input removed",
+                       lambda small, name=node.name: small.drop_input(small.node(name)))
 
 
 def _size(example: Example) -> tuple[int, int]:

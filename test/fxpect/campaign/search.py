@@ -402,6 +402,7 @@ class _Search:
         result = self._judge(small)
         after = "" if result.execution is None else text_or_dump(result.execution.after)
         cause = causes.key(small, failure, rewritten(result.execution))
+        cause = dataclasses.replace(cause, program=f"{small.portable().text}{inputs_text(small)}")
         return cause, Finding(
             oracle=failure.oracle, pass_name=self.pass_.name, before=self._text(small, failure), after=after,
             inputs=inputs_text(small), message=failure.message, cause=str(cause),

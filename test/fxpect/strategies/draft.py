@@ -199,6 +199,17 @@ class Draft:
         self._nodes[node.name] = node
         return node
 
+    def drop_input(self, node: Node) -> None:
+        """Take out a placeholder that neither a call nor another input reads; not where outputs answer to inputs."""
+        place = self.placeholders.index(node)
+        if node.users or self.contract.joint or any(getattr(spec, "index", None) == place for spec in self.inputs):
+            raise Inapplicable(f"input {place} is needed")
+        self.graph.erase_node(node)
+        for specs in (self.inputs, self._inputs_given):
+            del specs[place]
+            specs[:] = [dataclasses.replace(spec, index=spec.index - 1)
+                        if isinstance(spec, Same) and spec.index > place else spec for spec in specs]
+
     def add_output(self, node: Node) -> None:
         """Return ``node`` as well: after the present outputs, in a joint graph before them, as one of the forward."""
         value = self.output_list()
