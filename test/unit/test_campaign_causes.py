@@ -59,11 +59,11 @@ class KeyTests(unittest.TestCase):
         self.apart(first, key("numerics:nan", "sub.alpha changed", "extra user of sum"))
 
     def test_one_program_is_one_cause(self):
-        """What is made small to one program fails for one reason, whatever the steps; not in another kind of way."""
+        """What is made small to one program and fails alike is one, whatever the steps; one may fail in two ways."""
         first, second, other = (dataclasses.replace(key(label, trigger), program="return (relu, x)")
                                 for label, trigger in (("numerics:values", "relu returned too"),
                                                        ("numerics:values", "relu twice"),
-                                                       ("metadata:dtype", "relu returned too")))
+                                                       ("effects:training-mode", "relu twice")))
         self.explained(first, second)
         self.explained(second, first)
         self.apart(first, other)

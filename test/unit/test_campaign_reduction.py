@@ -40,6 +40,15 @@ class ReductionTests(unittest.TestCase):
         self.assertEqual(small.inputs, (T(2, 3), T(2, 3)))
         self.assertNotIn("y removed, nothing read instead", taken_out)
 
+    def test_open_sizes_stay(self):
+        """Dynamo lifts each open size as an input, which a graph of that stage cannot do without."""
+        example = capture(lambda x, y: (x + y).relu(), (T("s0", 3), T("s0", 3)), capture="dynamo")
+        small, _, taken_out = reduce(example, FAILURE, [example],
+                                     lambda smaller: Result(None, failures=[FAILURE] if "relu" in smaller.text else []))
+
+        self.assertEqual([str(spec) for spec in small.inputs], ["s0", "f32[s0, 3]"])
+        self.assertEqual(taken_out[-1], "l_y_ removed, nothing read instead")
+
     def test_another_failure_is_not_this_one(self):
         """Where what is smaller fails in another way nothing is taken out."""
         small, _, taken_out = made_small(lambda smaller: True, CheckFailure("crash", "words", cause="crash:pass"))

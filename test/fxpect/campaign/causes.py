@@ -71,13 +71,13 @@ class Key:
     def explains(self, other: Key) -> bool:
         """Whether a failure with the other key is one more of this.
 
-        It is where both are made small to the same program; where both fail because the result of one operator became
-        a view, whatever that is seen by, but that a write which autograd then refuses is told by itself; where both
-        fail alike after the same kinds of steps, taken in another way, or the other after more steps; where both
-        needed more steps than one to fail alike, and share one that is no mere onlooker; and where a failure of the
-        same family had these steps among its own.
+        It is where both fail alike and are made small to the same program; where both fail because the result of one
+        operator became a view, whatever that is seen by, but that a write which autograd then refuses is told by
+        itself; where both fail alike after the same kinds of steps, taken in another way, or the other after more
+        steps; where both needed more steps than one to fail alike, and share one that is no mere onlooker; and where a
+        failure of the same family had these steps among its own.
         """
-        if self.program and self.program == other.program and self.family == other.family:
+        if self.program and (self.label, self.program) == (other.label, other.program):
             return True
         if self.views and other.views:
             return self.label.startswith("crash:") == other.label.startswith("crash:") and \

@@ -101,9 +101,12 @@ def _smaller_graphs(example: Example) -> Iterator[tuple[str, Example]]:
 
 
 def _unread_inputs(draft: Draft) -> Iterator[Edit]:
-    """Offer to leave out each input that nothing reads, such as one of a call that was taken out."""
+    """Offer to leave out each tensor that nothing reads, such as one of a call that was taken out.
+
+    The inputs that are open sizes stay: dynamo lifts each of them, read or not.
+    """
     for node in draft.placeholders:
-        if not node.users:
+        if not node.users and draft.tensor(node) is not None:
             yield Edit("structure", f"{node.name} removed, nothing read instead", "input removed",
                        lambda small, name=node.name: small.drop_input(small.node(name)))
 

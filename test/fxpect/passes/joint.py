@@ -216,7 +216,9 @@ def _random() -> list[CataloguedPass]:
         "replace_random_passes", "draws from Inductor's generator, one seed for all",
         recipe(random_passes, "replace_random"),
         Innocent("uniform", m.draw_two, (T(3, 4),)), Innocent("normal", m.draw_normal, (T(3, 4),)),
-        Innocent("integers", m.draw_integers, (T(3, 4),)), off=("numerics", "effects"), why=OTHER_DRAWS)]
+        Innocent("integers", m.draw_integers, (T(3, 4),)),
+        off=("numerics:random-values", "numerics:nan", "numerics:inf", "effects:rng", "effects:input-values"),
+        why=OTHER_DRAWS)]
 
 
 def _whole() -> list[CataloguedPass]:
