@@ -107,8 +107,10 @@ def _unread_inputs(draft: Draft) -> Iterator[Edit]:
     """
     for node in draft.placeholders:
         if not node.users and draft.tensor(node) is not None:
-            yield Edit("structure", f"{node.name} removed, nothing read instead", "input removed",
-                       lambda small, name=node.name: small.drop_input(small.node(name)))
+            def apply(smaller: Draft, name: str = node.name) -> None:
+                smaller.drop_input(smaller.node(name))
+
+            yield Edit("structure", f"{node.name} removed, nothing read instead", "input removed", apply)
 
 
 def _size(example: Example) -> tuple[int, int]:
