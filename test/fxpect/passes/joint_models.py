@@ -165,6 +165,11 @@ def convert_half(x):
     return x.to(torch.float64).to(torch.float32) * 2
 
 
+def convert_between_halves(x):
+    """A tensor taken through half to bfloat16, which has more range."""
+    return x.to(torch.float16).to(torch.bfloat16) * 2
+
+
 def one_hot(index):
     """Scatter one value into a constant, as label smoothing does."""
     return torch.full((4, 5), 0.1).scatter(1, index, 0.9) * 2
