@@ -95,6 +95,14 @@ MODULES = (
         only=("structure",),
     ),
     Planted(
+        "forgets how the outputs are packed",
+        "drop_inert_modules",
+        (("return changed", "gm.graph.set_codegen(type(gm.graph)()._codegen)\n    return changed"),),
+        "numerics",
+        ("outputs",),
+        only=("outputs",),
+    ),
+    Planted(
         "forgets the default of an input",
         "drop_inert_modules",
         (

@@ -244,6 +244,10 @@ OFFERED: tuple[tuple[str, ...], ...] = (
      "return (mul, getitem_2, getitem_3)"),
     ("outputs", "cat", "cat returned first",
      "cat = torch.cat([x, y], dim=-1); relu = torch.relu(cat); return (cat, relu)"),
+    ("outputs", "tower", "outputs packed in a dict by the generated code",
+     "self.first = torch.nn.Linear(4, 4); self.second = torch.nn.Linear(4, 4); self.drop = torch.nn.Dropout(); "
+     "first = self.first(x); second = self.second(first); drop = self.drop(second); "
+     "return pytree({'value_0': drop})"),
     ("reads", "split", "a by index -2",
      "split = torch.split(x, 2, dim=-1); getitem = operator.getitem(split, -2); "
      "getitem_1 = operator.getitem(split, 1); mul = operator.mul(getitem, getitem_1); return (mul,)"),

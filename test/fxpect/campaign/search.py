@@ -31,6 +31,7 @@ from fxpect.standalone.script import standalone_script
 from fxpect.strategies.draft import Edit, Inapplicable
 from fxpect.strategies.near import DIRECTIONS, edits, round_robin, step
 from fxpect.strategies.trial import forget
+from fxpect.text.packing import packing
 from fxpect.text.printer import graph_text
 
 DEFAULT_EXAMPLES = 3000
@@ -456,4 +457,4 @@ def fingerprint(example: Example) -> str:
     """
     own = [edit for edit in example.edits if edit.startswith(("modules:", "attributes:"))]
     inputs = ", ".join(f"tensor{tuple(v.shape)}" if isinstance(v, torch.Tensor) else repr(v) for v in example.inputs)
-    return f"{example.capture}\n{example.graph_module.graph}\n{own}\n{inputs}"
+    return f"{example.capture}\n{example.graph_module.graph}\n{packing(example.graph_module.graph)}\n{own}\n{inputs}"

@@ -13,6 +13,8 @@ import torch
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
+from fxpect.text.packing import packing
+
 _MISSING = object()
 _ATOMS = {type(None), bool, int, str, torch.dtype, torch.device, torch.layout, torch.memory_format}
 
@@ -42,9 +44,13 @@ class Fingerprint:
 
 
 def structure(gm: GraphModule) -> list[Any]:
-    """Return op, target and arguments of every node in order, nodes by position, to compare with ==."""
+    """Return op, target and arguments of every node in order, nodes by position, and how outputs are packed.
+
+    It is there to compare with ==.
+    """
     index = {node: i for i, node in enumerate(gm.graph.nodes)}
-    return [(node.op, node.target, _freeze(node.args, index), _freeze(node.kwargs, index)) for node in index]
+    nodes = [(node.op, node.target, _freeze(node.args, index), _freeze(node.kwargs, index)) for node in index]
+    return [packing(gm.graph), *nodes]
 
 
 def _freeze(value: Any, index: dict[Node, int]) -> Any:

@@ -145,6 +145,9 @@ def difference(a, b, what="output", signs=True):
     right, shape_b = pytree.tree_flatten(b)
     if len(left) != len(right):
         return f"{len(left)} {what}s before, {len(right)} after"
+    if shape_a != shape_b:
+        forms = [pytree.tree_unflatten(["*"] * shape.num_leaves, shape) for shape in (shape_a, shape_b)]
+        return f"{what}s of the form {forms[0]} before, {forms[1]} after"
     for i, (x, y) in enumerate(zip(left, right, strict=True)):
         if type(x) is not type(y) and not (isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor)):
             return f"{what} {i}: {show(x)} before, {show(y)} after"

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
+from torch.utils import _pytree as pytree
 
 from fxpect.errors import CheckFailure
 from fxpect.examples import Example
@@ -24,6 +25,7 @@ from fxpect.specs.values import kind_of
 from fxpect.standalone import body as standalone
 from fxpect.text.constructors import HOOKED, constructor, tensors_of
 from fxpect.text.modules import numbers_of
+from fxpect.text.packing import inputs_of, packing, packing_code
 from fxpect.text.targets import imports_of, target_name
 
 MAX_LITERAL = 512  # elements that are written one by one; of more the bytes are packed
@@ -49,12 +51,13 @@ def standalone_script(pass_: Any, example: Example, failure: CheckFailure, *, se
     message = str(failure.message).replace("\\", "\\\\").replace('"""', "'''")
     built = _build(gm)
     imports = sorted({module for name in _calls(gm) for module in imports_of(name)})
+    more = [*(HOOKED if "hooked(" in built else ()), *([packing_code] if "packing_code(" in built else [])]
     return "\n".join([
         f'"""{pass_.name} breaks {failure.oracle}: {message}\n\n'
         f'Steps from the innocent example: {"; ".join(example.edits) or "none"}.\n'
         'Exits 1 while the failure is there, 0 when it is gone, 2 where that cannot be told.\n"""',
         "from __future__ import annotations\n",
-        *(f"import {module}" for module in ("operator", *imports)), _body(HOOKED if "hooked(" in built else ()),
+        *(f"import {module}" for module in ("operator", *imports)), _body(more),
         "\n# ---------------------------------------------------------------- the pass\n",
         (pass_source or source_of(pass_)).rstrip(), "\n",
         "# ---------------------------------------------------------------- the case\n",
@@ -110,6 +113,10 @@ def _build(gm: GraphModule, name: str = "build") -> str:
         arguments = "" if node.op == "get_attr" else \
             f", {_literal(node.args, names)}, {_literal(dict(node.kwargs), names)}"
         lines.append(f"    {names[node]} = graph.{node.op}({target}{arguments})")
+    spec = packing(gm.graph)
+    if spec is not None:
+        like = _literal(pytree.tree_unflatten([0] * spec.num_leaves, spec), {})
+        lines.append(f"    graph.set_codegen(packing_code({inputs_of(gm.graph)}, pytree.tree_structure({like})))")
     inner, attributes = _attributes(gm, name)
     mode = [] if gm.training else ["    made.training = False"]
     return "\n".join([*inner, f"def {name}():", *attributes, *lines, "    made = torch.fx.GraphModule(root, graph)",

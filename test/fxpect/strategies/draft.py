@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import logging
@@ -21,6 +22,7 @@ from fxpect.examples import Example, copy_graph_module, copy_tensor
 from fxpect.specs import Dim, Same, TensorSpec, spec_of
 from fxpect.strategies.signatures import recorded
 from fxpect.strategies.trial import UNCHECKED, Call, Trial, call_node, trying
+from fxpect.text.packing import inputs_of, packing, packing_code
 
 _FAKE_LOG = logging.getLogger("torch._subclasses.fake_tensor")
 FUNCTIONAL_CAPTURES = frozenset({"aten", "joint", "make_fx", "export", "export-nonstrict"})
@@ -238,6 +240,7 @@ class Draft:
         """
         self._drop_dead()
         self._check_order()
+        self._check_packing()
         unrecorded = self._record()
         try:
             self._retype()
@@ -268,6 +271,15 @@ class Draft:
             if not made.issuperset(node.all_input_nodes):
                 raise Inapplicable(f"{node.name} would use a value before it is made")
             made.add(node)
+
+    def _check_packing(self) -> None:
+        """Refuse a step that leaves another number of outputs than the generated code packs; tell it new inputs."""
+        spec = packing(self.graph)
+        if spec is None:
+            return
+        if spec.num_leaves != len(self.output_list()):
+            raise Inapplicable(f"{spec.num_leaves} outputs are packed")
+        self.graph.set_codegen(packing_code(inputs_of(self.graph), spec))
 
     def _record(self) -> str:
         """Spell what the step changed as the dispatcher records it; outside the contract say what is not spelled so."""
@@ -581,6 +593,7 @@ def _light_copy(gm: torch.fx.GraphModule) -> tuple[torch.fx.GraphModule, dict[st
     graph.graph_copy(gm.graph, mapping)
     old = gm.graph.output_node()
     mapping[old] = graph.output(torch.fx.map_arg(old.args[0], mapping.__getitem__))
+    graph.set_codegen(copy.copy(gm.graph._codegen))
     with _use_lazy_graph_module(True):
         clone = _make_graph_module(gm, graph)
     return clone, {old.name: new for old, new in mapping.items()}

@@ -12,6 +12,7 @@ from torch.fx import Graph, GraphModule, Node
 from fxpect.errors import GraphTextError
 from fxpect.text import constructors, modules, propagation
 from fxpect.text.annotations import MISSING, TypeReader
+from fxpect.text.packing import pack, packed_value
 from fxpect.text.signature import read_signature
 from fxpect.text.symbols import SymbolTable
 from fxpect.text.targets import check_method, has_no_result, is_readable_attribute, resolve_target
@@ -168,7 +169,11 @@ class _GraphReader:
             child, wanting = _GraphReader(self.shared, self.meta_key).module(statement)
             self._attach(statement.name, child, line)
         elif isinstance(statement, ast.Return):
-            self.graph.output(None if statement.value is None else self.reader.read(statement.value))
+            inside = packed_value(statement.value)
+            if inside is not None:
+                pack(self.graph, self.reader.read(inside))
+            else:
+                self.graph.output(None if statement.value is None else self.reader.read(statement.value))
             self.done = True
         elif isinstance(statement, (ast.Assign, ast.AnnAssign)):
             target = statement.target if isinstance(statement, ast.AnnAssign) else statement.targets[0]

@@ -15,6 +15,7 @@ from fxpect.text import modules
 from fxpect.text.annotations import INPUT, MISSING, TypeWriter
 from fxpect.text.naming import Names, source_word, word
 from fxpect.text.order import canonical_order, scan
+from fxpect.text.packing import PACK, packed, packing
 from fxpect.text.symbols import SymbolNames
 from fxpect.text.targets import has_no_result, target_name
 from fxpect.text.values import value_writer
@@ -101,7 +102,7 @@ class _Printer:
         if any(type(value) is str for node in found.effects for value in node.args):
             statements = self._rename_in_messages(body, statements)
         for output in found.outputs:
-            statements.append(f"{pad}return {self._checked(self._argument, output.args[0] if output.args else None)}")
+            statements.append(f"{pad}return {self._returned(output)}")
         inner = [line for inner_name, child in nested
                  for line in _Printer(child, self.order, self.types, self.symbols).lines(inner_name, depth + 1)]
         symbols = self.symbols.declarations() if depth == 0 and self.types else []
@@ -115,6 +116,11 @@ class _Printer:
                 raise FxpectError(f"graph_text: {error.args[0].name} is used before it is computed, or is not a value "
                                   "of this graph") from None
             raise
+
+    def _returned(self, output: Node) -> str:
+        if output.args and packing(self.module.graph) is not None:
+            return f"{PACK}({self._checked(self._argument, packed(self.module.graph))})"
+        return self._checked(self._argument, output.args[0] if output.args else None)
 
     def _argument(self, value: Any) -> str:
         return self.texts[type(value)](value)

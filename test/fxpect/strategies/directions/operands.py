@@ -16,6 +16,7 @@ from fxpect.strategies.directions.inputs import dtype_class
 from fxpect.strategies.draft import Draft, Edit, Inapplicable, is_static
 from fxpect.strategies.signatures import base_name, slots
 from fxpect.strategies.trial import Call
+from fxpect.text.packing import pack, packing
 
 aten = torch.ops.aten
 
@@ -111,6 +112,8 @@ def outputs(d: Draft) -> Iterator[Edit]:
                             ("in a list", list), ("in a tuple of tuples", lambda values: ((values[0],), *values[1:]))):
             yield Edit("outputs", f"outputs {what}", f"outputs {what}",
                        lambda draft, build=build: _set_structure(draft, build(draft.output_list())))
+        if packing(d.graph) is None:
+            yield Edit("outputs", "outputs packed in a dict by the generated code", "outputs packed", _pack)
     if len(returned) > 1:
         yield Edit("outputs", "outputs reversed", "outputs reversed",
                    lambda draft: _set_outputs(draft, draft.output_list()[::-1]))
@@ -445,6 +448,12 @@ def _without(items: list, i: int) -> list:
 def _set_structure(draft: Draft, value: Any) -> None:
     draft.output.args = (value,)
     draft.touch(draft.output)
+
+
+def _pack(draft: Draft) -> None:
+    values = draft.output_list()
+    draft.graph.erase_node(draft.output)
+    pack(draft.graph, {f"value_{i}": value for i, value in enumerate(values)})
 
 
 def _set_outputs(draft: Draft, values: list) -> None:
