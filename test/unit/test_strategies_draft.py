@@ -11,7 +11,8 @@ import torch
 from fxpect.capture import capture
 from fxpect.examples import Example
 from fxpect.specs import Same, T, View
-from fxpect.strategies.draft import Draft, Edit, Inapplicable, is_effect, own_attribute
+from fxpect.strategies.directions.attributes import own_attribute
+from fxpect.strategies.draft import Draft, Edit, Inapplicable, is_effect
 from fxpect.strategies.near import edits
 from fxpect.text.printer import graph_text
 

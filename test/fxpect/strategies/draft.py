@@ -597,15 +597,3 @@ def _light_copy(gm: torch.fx.GraphModule) -> tuple[torch.fx.GraphModule, dict[st
     with _use_lazy_graph_module(True):
         clone = _make_graph_module(gm, graph)
     return clone, {old.name: new for old, new in mapping.items()}
-
-
-# What passes call the modules and attributes that they make, which those of a model may be called already.
-MADE_NAMES = ("submod_0", "submod_1", "fused_0")
-
-
-def own_attribute(draft: Draft, path: str, value: Any) -> str:
-    """Store an attribute under a free name beside ``path`` and return that name."""
-    name = next(f"{path.replace('.', '_')}_{i}" for i in range(1, 1000)
-                if not hasattr(draft.gm, f"{path.replace('.', '_')}_{i}"))
-    setattr(draft.gm, name, copy_tensor(value) if isinstance(value, torch.Tensor) else value)
-    return name

@@ -13,13 +13,16 @@ import torch
 from torch import nn
 from torch.fx import Node
 
+from fxpect.examples import copy_tensor
 from fxpect.specs import TensorSpec
 from fxpect.strategies.directions.inputs import dtype_class
-from fxpect.strategies.draft import MADE_NAMES, Draft, Edit, is_static, own_attribute
+from fxpect.strategies.draft import Draft, Edit, is_static
 from fxpect.strategies.trial import Call, attribute_at
 
 aten = torch.ops.aten
 
+# What passes call the modules and attributes that they make, which those of a model may be called already.
+MADE_NAMES = ("submod_0", "submod_1", "fused_0")
 CHANGES: tuple[tuple[str, Callable[[torch.Tensor], torch.Tensor]], ...] = (
     ("zero", torch.zeros_like),
     ("one", torch.ones_like),
@@ -213,3 +216,11 @@ def _cast(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 def _module_in(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     return copy.deepcopy(module).to(dtype)
+
+
+def own_attribute(draft: Draft, path: str, value: Any) -> str:
+    """Store an attribute under a free name beside ``path`` and return that name."""
+    name = next(f"{path.replace('.', '_')}_{i}" for i in range(1, 1000)
+                if not hasattr(draft.gm, f"{path.replace('.', '_')}_{i}"))
+    setattr(draft.gm, name, copy_tensor(value) if isinstance(value, torch.Tensor) else value)
+    return name

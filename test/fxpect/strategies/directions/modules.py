@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from fxpect.strategies.draft import MADE_NAMES, Draft, Edit, Inapplicable, own_attribute
+from fxpect.strategies.directions.attributes import MADE_NAMES, own_attribute
+from fxpect.strategies.draft import Draft, Edit, Inapplicable
 from fxpect.strategies.trial import Call
 from fxpect.text.constructors import hooked
 

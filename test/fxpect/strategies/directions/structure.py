@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch.fx import Node
 
 from fxpect.specs import TensorSpec, spec_of
+from fxpect.strategies.directions.attributes import own_attribute
 from fxpect.strategies.directions.operands import kind_of
-from fxpect.strategies.draft import Draft, Edit, Inapplicable, is_static, own_attribute
+from fxpect.strategies.draft import Draft, Edit, Inapplicable, is_static
 from fxpect.strategies.signatures import base_name
 from fxpect.strategies.trial import Call
 
