@@ -18,6 +18,7 @@ from fxpect.campaign.starts import requiring_grad
 from fxpect.capture import capture
 from fxpect.examples import Example
 from fxpect.specs import Same, T
+from fxpect.strategies.directions.inputs import in_dtype
 from fxpect.strategies.draft import FUNCTIONAL_CAPTURES, Draft, Edit, Inapplicable
 from fxpect.strategies.near import DIRECTIONS, edits, step
 from fxpect.text.parser import parse_graph
@@ -655,6 +656,21 @@ class OrderTests(unittest.TestCase):
         self.assertEqual(edited.text, graph("two").text)
 
 
+    def test_what_enters_a_region_is_typed_anew(self):
+        """A product that is moved to where autocast is on has its dtype."""
+        example = capture(
+            "def forward(self, x, y):\n    mm = torch.mm(x, y)\n"
+            "    begin = torch.amp.autocast_mode._enter_autocast('cpu', torch.bfloat16, True, None)\n"
+            "    tanh = torch.tanh(mm)\n    end = torch.amp.autocast_mode._exit_autocast(begin)\n    return (tanh,)\n",
+            (T(2, 3), T(3, 4)), capture="dynamo")
+        edit, = (edit for edit in edits(example, ("order",))["order"] if edit.what == "mm right before tanh")
+
+        values = {node.name: node.meta.get("example_value") for node in step(example, edit).graph_module.graph.nodes}
+        self.assertEqual((values["mm"].dtype, values["tanh"].dtype), (torch.bfloat16, torch.bfloat16))
+        self.assertEqual(example.graph_module.graph.find_nodes(op="call_function", target=torch.mm)[0]
+                         .meta["example_value"].dtype, torch.float32)
+
+
 class ValuesTests(unittest.TestCase):
 
     def test_ordinary_values_come_first(self):
@@ -699,6 +715,12 @@ class DtypesTests(unittest.TestCase):
         self.assertEqual(found["a, b, w, v: torch.bfloat16"], "inputs of all calls alike half")
         self.assertNotIn("a, w, v: torch.float64", found)  # layer_norm takes no float with double weights
         self.assertFalse([what for what in found if what.startswith("m,") or ", m" in what])
+
+    def test_an_index_of_another_dtype(self):
+        """Floats are no index: they are ordinary ones; what kind floats are of stays."""
+        index = T(4, dtype=torch.int64, values="index:2")
+        self.assertEqual(in_dtype(index, torch.float64), T(4, dtype=torch.float64))
+        self.assertEqual(in_dtype(T(4, values="special"), torch.float64), T(4, dtype=torch.float64, values="special"))
 
     def test_running_statistics_ask_for_no_gradient(self):
         """All inputs but the running statistics of a normalization ask for gradients, as an edit and as a start."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import torch
@@ -33,10 +33,10 @@ def order(d: Draft) -> Iterator[Edit]:
         late = min(place[user] for user in node.users)
         if early + 1 < place[node]:
             yield Edit("order", f"{node.name} right after {nodes[early].name}", f"{base_name(node.target)} early",
-                       lambda draft, at=node.name, to=nodes[early].name: draft.node(to).append(draft.node(at)))
+                       lambda draft, at=node.name, to=nodes[early].name: _move(draft, at, draft.node(to).append))
         if place[node] + 1 < late:
             yield Edit("order", f"{node.name} right before {nodes[late].name}", f"{base_name(node.target)} late",
-                       lambda draft, at=node.name, to=nodes[late].name: draft.node(to).prepend(draft.node(at)))
+                       lambda draft, at=node.name, to=nodes[late].name: _move(draft, at, draft.node(to).prepend))
 
 
 def regions(d: Draft) -> Iterator[Edit]:
@@ -77,6 +77,14 @@ def signature(d: Draft) -> Iterator[Edit]:
     if d.placeholders and not d.placeholders[-1].args:
         yield Edit("signature", f"{d.placeholders[-1].name} with a default", "an input with a default",
                    lambda draft: setattr(draft.placeholders[-1], "args", (None,)))
+
+
+def _move(draft: Draft, name: str, put: Callable[[Node], None]) -> None:
+    """Put a call elsewhere; where that may be in a region, of autocast say, it is typed anew."""
+    node = draft.node(name)
+    put(node)
+    if any(map(contracts.switches_mode, draft.graph.nodes)):
+        draft.touch(node)
 
 
 def _spans(d: Draft) -> dict[tuple[Node, Node], str]:

@@ -187,7 +187,8 @@ def dtype_class(dtype: torch.dtype) -> str:
 def in_dtype(spec: TensorSpec, dtype: torch.dtype) -> TensorSpec:
     """Return the spec with another dtype, and without what that one does not have."""
     grad = spec.requires_grad and dtype.is_floating_point
-    values = spec.values if dtype.is_floating_point and spec.values != "normal" else None
+    kept = dtype.is_floating_point and spec.values != "normal" and not str(spec.values).startswith("index:")
+    values = spec.values if kept else None
     return spec.replace(dtype=dtype, requires_grad=grad, values=values)
 
 
