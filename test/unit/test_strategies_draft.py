@@ -159,6 +159,16 @@ class ChangingTests(unittest.TestCase):
         self.assertEqual(edited.inputs, (T(2, 3), T(2, 3), T(2, 1)))
         self.assertIn('cat: "f32[2, 4]" = torch.cat([x, x_1], dim=-1)', lines(edited))
 
+    def test_arguments_are_of_the_draft(self):
+        """A node of the example, as an edit may remember it, stands for that of the draft, and keeps its own users."""
+        example = base()
+        y = example.graph_module.graph.find_nodes(op="placeholder")[1]
+
+        edited = changed(example, lambda d: d.set_args(d.node("cat"), ([y, y],), {"dim": 0}))
+        self.assertIn('cat: "f32[4, 3]" = torch.cat([y, y], dim=0)', lines(edited))
+        self.assertEqual([node.name for node in y.users], ["cat"])
+        self.assertIs(next(iter(y.users)).graph, example.graph_module.graph)
+
     def test_inputs_are_dropped(self):
         """An input that nothing reads goes; those after it keep what they are of; one that is needed stays."""
         text = "def forward(self, x, y, z, w):\n    add = torch.add(y, w)\n    return (add,)\n"

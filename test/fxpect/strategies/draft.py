@@ -151,10 +151,10 @@ class Draft:
         self._stale_inputs = True
 
     def set_args(self, node: Node, args: Iterable[Any], kwargs: dict[str, Any] | None = None) -> None:
-        """Replace the arguments of a call."""
-        node.args = tuple(args)
-        if kwargs is not None:
-            node.kwargs = kwargs
+        """Replace the arguments of a call; nodes of the example stand for those of this draft."""
+        given = tuple(args), node.kwargs if kwargs is None else kwargs
+        node.args, node.kwargs = torch.fx.map_arg(
+            given, lambda read: read if read.graph is self.graph else self.node(read.name))
         self.touch(node)
 
     def insert(self, after: Node | None, op: str, target: Any, args: tuple = (), kwargs: dict | None = None,
@@ -203,8 +203,8 @@ class Draft:
 
     def drop_input(self, node: Node) -> None:
         """Take out a placeholder that neither a call nor another input reads; not where outputs answer to inputs."""
-        place = self.placeholders.index(node)
-        if node.users or self.contract.joint or any(getattr(spec, "index", None) == place for spec in self.inputs):
+        place, read = self.placeholders.index(node), [getattr(spec, "index", None) for spec in self.inputs]
+        if node.users or self.contract.joint or place in read:
             raise Inapplicable(f"input {place} is needed")
         self.graph.erase_node(node)
         for specs in (self.inputs, self._inputs_given):
