@@ -39,7 +39,7 @@ class PassesTests(unittest.TestCase):
         records = [json.loads(line) for line in printed.splitlines()]
         self.assertEqual([record["name"] for record in records], [entry.name for entry in catalogue()])
         random = next(record for record in records if record["name"] == "joint.replace_random_passes")
-        self.assertIn("numerics", random["forgives"])
+        self.assertIn("numerics:random-values", random["forgives"])
         self.assertEqual(random["models"][0]["inputs"], ["f32[3, 4]"])
 
     def test_one_pass_in_full(self):
