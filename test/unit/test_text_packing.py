@@ -13,7 +13,7 @@ from fxpect.specs import T
 from fxpect.standalone.running import run_script_apart
 from fxpect.standalone.script import standalone_script
 from fxpect.strategies.draft import Draft, Edit, Inapplicable
-from fxpect.text.packing import pack, packed, packing
+from fxpect.text.packing import pack, packing
 from fxpect.text.parser import parse_graph
 from fxpect.text.printer import graph_text
 
@@ -65,7 +65,7 @@ class TextTests(unittest.TestCase):
         """A dict of nodes is what the graph itself returns, and stays so."""
         gm = parse_graph(TEXT.replace("pytree(", "").replace("})", "}"))
         self.assertIsNone(packing(gm.graph))
-        self.assertEqual(list(packed(gm.graph)), ["sum", "rest"])
+        self.assertEqual(list(gm.graph.output_node().args[0]), ["sum", "rest"])
 
     def test_bad_texts(self):
         """Other arguments than one structure are refused with the line."""

@@ -402,11 +402,12 @@ class _Search:
         small, failure, taken_out = reduce(met.example, met.failure, met.bases, self._judge_smaller)
         result = self._judge(small)
         after = "" if result.execution is None else text_or_dump(result.execution.after)
-        cause = causes.key(small, failure, rewritten(result.execution))
-        cause = dataclasses.replace(cause, program=f"{small.portable().text}{inputs_text(small)}")
+        inputs = inputs_text(small)
+        cause = dataclasses.replace(causes.key(small, failure, rewritten(result.execution)),
+                                    program=f"{small.portable().text}{inputs}")
         return cause, Finding(
             oracle=failure.oracle, pass_name=self.pass_.name, before=self._text(small, failure), after=after,
-            inputs=inputs_text(small), message=failure.message, cause=str(cause),
+            inputs=inputs, message=failure.message, cause=str(cause),
             script=standalone_script(self.pass_, small, failure, seed=self.seed), edits=len(small.edits),
             steps=small.edits, taken_out=taken_out, example=small, failure=failure, seed=self.seed, seen=met.count,
             nth=met.nth, outside=small.outside, also=tuple(sorted(met.labels - {str(failure.cause)})))

@@ -24,11 +24,10 @@ def packing(graph: Graph) -> pytree.TreeSpec | None:
     return None if spec is None or spec == pytree.tree_structure((0,) * spec.num_leaves) else spec
 
 
-def packed(graph: Graph) -> Any:
-    """Return the value of the output node in its structure, as a caller gets it."""
-    value, spec = graph.output_node().args[0], packing(graph)
+def packed(value: Any, spec: pytree.TreeSpec) -> Any:
+    """Return what an output node returns in its structure, as a caller gets it; as it stands where it does not fit."""
     leaves = [value] if isinstance(value, Node) else list(value or ())
-    return value if spec is None or len(leaves) != spec.num_leaves else pytree.tree_unflatten(leaves, spec)
+    return value if len(leaves) != spec.num_leaves else pytree.tree_unflatten(leaves, spec)
 
 
 def pack(graph: Graph, value: Any) -> None:

@@ -118,9 +118,10 @@ class _Printer:
             raise
 
     def _returned(self, output: Node) -> str:
-        if output.args and packing(self.module.graph) is not None:
-            return f"{PACK}({self._checked(self._argument, packed(self.module.graph))})"
-        return self._checked(self._argument, output.args[0] if output.args else None)
+        spec = packing(self.module.graph) if output.args else None
+        value = output.args[0] if output.args else None
+        text = self._checked(self._argument, value if spec is None else packed(value, spec))
+        return text if spec is None else f"{PACK}({text})"
 
     def _argument(self, value: Any) -> str:
         return self.texts[type(value)](value)
